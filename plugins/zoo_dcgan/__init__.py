@@ -1,0 +1,58 @@
+"""DCGAN for zoo: plain data, no torch."""
+
+import zoo
+
+CELEBA_TERMS = (
+    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be used. "
+    "The images show real people: do not use the model to identify or imitate anyone."
+)
+
+
+@zoo.hookimpl
+def zoo_models() -> list[zoo.ModelSpec]:
+    return [
+        zoo.ModelSpec(
+            name="dcgan",
+            title="DCGAN",
+            summary="a convolutional generator trained against a discriminator",
+            paper="https://arxiv.org/abs/1511.06434",
+            citation="""@article{radford2015unsupervised,
+  title={Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks},
+  author={Radford, Alec and Metz, Luke and Chintala, Soumith},
+  journal={arXiv preprint arXiv:1511.06434},
+  year={2015}
+}""",
+            task="unconditional-image-generation",
+            module="zoo_dcgan.model:DCGAN",
+            train="zoo_dcgan.train:train",
+            capabilities=("sample",),
+            batch="images",
+            tiny={"image_size": 16, "width": 4, "latent_dim": 8},
+            tiny_train={"augmentation": "color,translation,cutout"},
+            recipes=(
+                zoo.Recipe(
+                    name="dcgan-celeba",
+                    summary="Faces at 64x64 from a DCGAN.",
+                    data="flwrlabs/celeba",
+                    # Half the width of the paper's nets and 4x4 kernels, as in the popular port: for training on a CPU.
+                    config={"width": 48, "kernel": 4},
+                    preparation=zoo.Preparation(size=64, crop=148 / 178),
+                    train={
+                        "steps": 10_000,
+                        "batch_size": 64,
+                        "augmentation": "color,translation",
+                        "flip": True,
+                        "ema": 0.999,
+                        "precision": "bfloat16",
+                        "weights": "float16",
+                    },
+                    license="other",
+                    data_terms=CELEBA_TERMS,
+                    limits=(
+                        "Faces only, 64x64, aligned as CelebA aligns them; backgrounds and accessories are vague.",
+                        "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",
+                    ),
+                ),
+            ),
+        )
+    ]

@@ -1,0 +1,100 @@
+"""DCGAN: Radford, Metz, Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional GANs".
+
+The paper's rules (section 3): strided convolutions instead of pooling; batch norm in both nets, but neither at the
+generator's output nor at the discriminator's input; no hidden fully connected layers; ReLU in G with a tanh output;
+LeakyReLU 0.2 everywhere in D.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+import zoo
+
+
+class DCGAN(nn.Module):
+    """The published half: the generator G."""
+
+    class Config(zoo.Config):
+        image_size: Literal[16, 28, 32, 64, 128] = 64
+        channels: Annotated[int, Field(ge=1, le=4)] = 3
+        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 100
+        width: Annotated[int, Field(ge=1, le=256)] = 128
+        """Feature maps of the layer next to the image, in G and D; each layer further from it doubles them."""
+        kernel: Literal[4, 5] = 5
+        """5 in the paper; 4, which divides the stride, in the popular port (fewer checkerboards, less work)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        start, widths = stages(config)
+        top = widths[-1]
+        self.project = nn.Sequential(
+            nn.Linear(config.latent_dim, top * start * start, bias=False),
+            nn.Unflatten(1, (top, start, start)),
+            nn.BatchNorm2d(top),
+            nn.ReLU(),
+        )
+        layers: list[nn.Module] = []
+        for wide, narrow in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
+            layers += [up(wide, narrow, config.kernel), nn.BatchNorm2d(narrow), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, up(widths[0], config.channels, config.kernel, bias=True), nn.Tanh())
+        self.apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """G(z): (n, latent_dim) in [-1, 1] -> (n, c, h, w) in (-1, 1)."""
+        return self.layers(self.project(z))
+
+    def sample(self, noise: zoo.Noise) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] from z ~ U(-1, 1), section 4."""
+        return (self(draw_latent(self.config, noise)) + 1) / 2
+
+
+class Discriminator(nn.Module):
+    """D: (n, c, h, w) in [-1, 1] -> (n,) logits. Only training needs it."""
+
+    def __init__(self, config: DCGAN.Config) -> None:
+        super().__init__()
+        start, widths = stages(config)
+        layers: list[nn.Module] = [down(config.channels, widths[0], config.kernel, bias=True), nn.LeakyReLU(0.2)]
+        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+            layers += [down(narrow, wide, config.kernel), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start * start, 1))
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).squeeze(1)
+
+
+def stages(config: DCGAN.Config) -> tuple[int, list[int]]:
+    """The side of the smallest feature map and the widths from the image inwards: 64 -> 4, [w, 2w, 4w, 8w]."""
+    start = 7 if config.image_size % 7 == 0 else 4
+    depth = (config.image_size // start).bit_length() - 1
+    return start, [config.width * 2**i for i in range(depth)]
+
+
+def up(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Module:
+    """Doubles the side exactly: 5x5 needs padding 2 and one row of output padding, 4x4 needs padding 1."""
+    return nn.ConvTranspose2d(inputs, outputs, kernel, 2, (kernel - 1) // 2, kernel % 2, bias=bias)
+
+
+def down(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Module:
+    """Halves the side exactly."""
+    return nn.Conv2d(inputs, outputs, kernel, 2, (kernel - 1) // 2, bias=bias)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02) (section 4), batch-norm gains N(1, 0.02) (the authors' code), biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    if isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    if getattr(module, "bias", None) is not None:
+        nn.init.zeros_(module.bias)
+
+
+def draw_latent(config: DCGAN.Config, noise: zoo.AnyNoise) -> Tensor:
+    """z ~ U(-1, 1), (n, latent_dim), section 4."""
+    return 2 * noise.uniform(config.latent_dim) - 1

@@ -1,0 +1,58 @@
+"""The alternating game of section 3 with the non-saturating generator loss (Goodfellow et al. 2014, section 3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from zoo_dcgan.augment import augment
+from zoo_dcgan.model import DCGAN, Discriminator, draw_latent
+
+import zoo
+
+
+def train(
+    model: DCGAN,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 50_000,
+    lr: float = 2e-4,
+    beta1: float = 0.5,
+    augmentation: str = "",
+) -> None:
+    """Train G against a new D; lr and beta1 are Adam's, for both nets (section 4).
+
+    augmentation: differentiable augmentation of all that D sees, any of color,translation,cutout (Zhao et al. 2020);
+    not in the paper, needed when the images are few.
+    """
+    G, D = model, Discriminator(model.config)
+    opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, 0.999), fused=True)
+    opt_D = torch.optim.Adam(D.parameters(), lr, (beta1, 0.999), fused=True)
+    run.prepare(model=G, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
+
+    def logits(x: Tensor) -> Tensor:
+        return D(augment(x, augmentation))
+
+    for _ in run.steps(steps):
+        x = 2 * next(batches) - 1
+
+        # D on a real batch and on a fake one, apart, so that batch norm sees each alone.
+        with run.autocast():
+            fake = G(draw_latent(G.config, run.noise(len(x)))).detach()
+            loss_D = real_loss(logits(x)) + fake_loss(logits(fake))
+        run.minimize(loss_D, opt_D)
+
+        # G on fresh latents, with the labels turned round.
+        with run.autocast():
+            loss_G = real_loss(logits(G(draw_latent(G.config, run.noise(len(x))))))
+        run.minimize(loss_G, opt_G)
+        run.log(loss_D=loss_D, loss_G=loss_G)
+
+
+def real_loss(logits: Tensor) -> Tensor:
+    """-E log D(x), from logits in float32."""
+    return F.softplus(-logits.float()).mean()
+
+
+def fake_loss(logits: Tensor) -> Tensor:
+    """-E log(1 - D(G(z)))."""
+    return F.softplus(logits.float()).mean()

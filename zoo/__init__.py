@@ -1,0 +1,104 @@
+"""zoo: deep generative models by name. `zoo.load("dcgan-celeba").sample(16)`.
+
+Listing imports neither torch nor a model; everything that needs torch is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from zoo._version import __version__
+from zoo.conditions import Categorical, Continuous, Flags
+from zoo.errors import (
+    CapabilityError,
+    ConfigError,
+    DataError,
+    FormatError,
+    InputError,
+    NotFoundError,
+    PluginError,
+    TrainingError,
+    ZooError,
+)
+from zoo.hookspecs import hookimpl
+from zoo.spec import API_VERSION, ModelSpec, Preparation, Recipe
+
+if TYPE_CHECKING:
+    from zoo.config import Config as Config
+    from zoo.data import Batches as Batches
+    from zoo.evaluation import evaluate as evaluate
+    from zoo.images import Images as Images
+    from zoo.model import Model as Model
+    from zoo.model import load as load
+    from zoo.noise import AnyNoise as AnyNoise
+    from zoo.noise import FreshNoise as FreshNoise
+    from zoo.noise import Noise as Noise
+    from zoo.recipes import train as train
+    from zoo.run import Run as Run
+
+LAZY = {
+    "Config": "zoo.config",
+    "Batches": "zoo.data",
+    "evaluate": "zoo.evaluation",
+    "Images": "zoo.images",
+    "Model": "zoo.model",
+    "load": "zoo.model",
+    "AnyNoise": "zoo.noise",
+    "FreshNoise": "zoo.noise",
+    "Noise": "zoo.noise",
+    "train": "zoo.recipes",
+    "Run": "zoo.run",
+}
+
+
+def list_models(family: str | None = None) -> list[str]:
+    """Names that `zoo.load` takes, sorted; of one family if given. NotFoundError for an unknown family."""
+    from zoo.hub import bundled
+    from zoo.registry import registry
+
+    specs = registry().specs.values() if family is None else [registry().spec(family)]
+    return sorted(recipe.name for spec in specs for recipe in spec.recipes if recipe.name in bundled())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    value = getattr(import_module(LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LAZY})
+
+
+__all__ = [
+    "API_VERSION",
+    "Batches",
+    "CapabilityError",
+    "Categorical",
+    "Config",
+    "ConfigError",
+    "Continuous",
+    "DataError",
+    "Flags",
+    "FormatError",
+    "FreshNoise",
+    "Images",
+    "InputError",
+    "Model",
+    "ModelSpec",
+    "Noise",
+    "NotFoundError",
+    "PluginError",
+    "Preparation",
+    "Recipe",
+    "Run",
+    "TrainingError",
+    "ZooError",
+    "__version__",
+    "evaluate",
+    "hookimpl",
+    "list_models",
+    "load",
+    "train",
+]

@@ -1,0 +1,203 @@
+"""A card's facts <-> its README.md. Rendering is deterministic, so a README can be checked against its facts."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from zoo.conditions import Condition
+from zoo.config import CardConfig, Config, Name, validate
+from zoo.files import read_json, to_json, write_atomically
+from zoo.images import Images
+from zoo.registry import registry
+from zoo.spec import ModelSpec
+from zoo.weights import CONFIG, WEIGHTS, build, read_config
+
+FACTS = "evaluation.json"
+README = "README.md"
+PICTURE = "samples.png"
+LIBRARY = "genzoo"
+"""The Hub's library_name, also the name of the distribution."""
+
+
+class Training(Config):
+    """How the weights came to be, as it was."""
+
+    data: str
+    """Name of the data set; a Hub name where it is one."""
+    split: str
+    images: int
+    steps: int
+    batch_size: int
+    passes: float
+    """Over the data."""
+    seconds: float
+    device: str
+    precision: str
+    seed: int
+    settings: dict[str, Any]
+    """All arguments of the loop and of the run."""
+    software: dict[str, str]
+
+
+class Metric(Config):
+    """One figure with all that is needed to compare or repeat it."""
+
+    name: str
+    value: float
+    uncertainty: float | None = None
+    """Standard error, where there is one."""
+    unit: str = ""
+    better: Literal["lower", "higher"]
+    data: str
+    split: str
+    n: int
+    """Images it was measured on."""
+    seed: int
+    protocol: str
+    baseline: str = ""
+    """What the figure may be compared with, measured the same way."""
+
+
+class Cost(Config):
+    """What the card costs, on the machine named."""
+
+    parameters: int
+    bytes: int
+    seconds: float
+    """For 16 images, loaded and warm."""
+    machine: str
+
+
+class Facts(Config):
+    """evaluation.json: everything on a card that is not needed for loading."""
+
+    summary: str
+    license: str
+    data_terms: str
+    limits: list[str]
+    training: Training
+    metrics: list[Metric] = []
+    cost: Cost | None = None
+    picture_inputs: Name | None = None
+    """Of a translator: the card whose samples (seed 0) are the inputs in its picture."""
+
+
+def read_facts(folder: Path) -> Facts:
+    """A card's evaluation.json through its closed schema."""
+    return validate(Facts, read_json(folder / FACTS), str(folder / FACTS))
+
+
+def write_facts(folder: Path, facts: Facts) -> None:
+    """Write evaluation.json, and the README.md that follows from it."""
+    text = to_json(facts.model_dump(mode="json"))
+    write_atomically(folder / FACTS, lambda path: path.write_text(text, encoding="utf-8"))
+    readme = render(folder)
+    write_atomically(folder / README, lambda path: path.write_text(readme, encoding="utf-8"))
+
+
+def write_config(folder: Path, config: CardConfig) -> None:
+    """Write config.json."""
+    text = to_json(config.model_dump(mode="json"))
+    write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def render(folder: Path) -> str:
+    """The README.md that a card's config.json and evaluation.json amount to."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    config, facts = read_config(folder), read_facts(folder)
+    spec = registry().spec(config.family)
+    conditions: dict[str, Condition] = getattr(build(spec, config.config), "conditions", {})
+    environment = Environment(
+        loader=PackageLoader("zoo", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["figure"] = figure
+    environment.filters["duration"] = duration
+    return environment.get_template("card.md.jinja").render(
+        metadata=metadata(spec, config, facts),
+        spec=spec,
+        config=config,
+        facts=facts,
+        conditions=conditions,
+        size=(folder / WEIGHTS).stat().st_size,
+        picture=(folder / PICTURE).is_file(),
+        example=example(spec, config.name),
+    )
+
+
+def metadata(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
+    """The YAML block that the Hub reads."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    training = facts.training
+    results = [
+        EvalResult(
+            task_type=spec.task,
+            dataset_type=metric.data,
+            dataset_name=metric.data,
+            dataset_split=metric.split,
+            metric_type=metric.name,
+            metric_value=metric.value,
+            metric_name=f"{metric.name} ({metric.unit})" if metric.unit else metric.name,
+        )
+        for metric in facts.metrics
+    ]
+    card = ModelCardData(
+        model_name=config.name,
+        license=facts.license,
+        license_name="see-data-terms" if facts.license == "other" else None,
+        license_link="README.md#data-and-licence" if facts.license == "other" else None,
+        library_name=LIBRARY,
+        pipeline_tag=spec.task,
+        datasets=[training.data] if "/" in training.data else None,
+        tags=["pytorch", config.family, "image-generation"],
+        metrics=sorted({metric.name for metric in facts.metrics}) or None,
+        eval_results=results or None,
+    )
+    return str(card.to_yaml())
+
+
+def example(spec: ModelSpec, name: str) -> str:
+    """The one line that shows what a card is for."""
+    if "sample" in spec.capabilities:
+        return f'zoo.load("{name}").sample(16, seed=0).save("samples.png")'
+    return f'zoo.load("{name}").translate("photo.jpg").save("translated.png")'
+
+
+def figure(metric: Metric) -> str:
+    """A value with its standard error and unit, to the digits that mean something."""
+    text = f"{metric.value:.4g}"
+    if metric.uncertainty is not None:
+        text += f" ± {metric.uncertainty:.2g}"
+    return f"{text} {metric.unit}".strip()
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def picture(module: torch.nn.Module, spec: ModelSpec, config: CardConfig, inputs: str | None, n: int = 36) -> Images | None:
+    """What stands on top of a card: samples at seed 0, not picked. For a translator: inputs above, results below.
+
+    The inputs are samples of another card, never images of a data set; without such a card there is no picture.
+    """
+    from zoo.model import Model, load
+
+    model = Model(module, spec, config, device=str(next(module.parameters()).device))
+    if "sample" in spec.capabilities:
+        return model.sample(n, seed=0)
+    if inputs is None or "translate" not in spec.capabilities:
+        return None
+    given = load(inputs).sample(n // 3, seed=0)
+    return beside(model, given.tensor, n // 3)
+
+
+def beside(model: Any, images: Any, columns: int) -> Images:
+    """A translator's work in rows of `columns`: the images, what the model is given, what it makes of them."""
+    plain, given = model.prepare(images), model.prepare(images, filtered=True)
+    made = model.translate(given, prepared=True).tensor
+    rows = [plain, given, made] if model.preparation.filter else [plain, made]
+    return Images(torch.cat([row[:columns] for row in rows]))

@@ -1,0 +1,135 @@
+"""Typed controls that a model declares as data: validation, CLI options and card text all come from them.
+
+A module declares `conditions: dict[str, Condition]`; its methods take each as a keyword argument of that name, a tensor
+with one row per sample, or None where the user left it out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several named classes. Given as a name or an index; the module gets int64 (n,)."""
+
+    names: tuple[str, ...]
+
+    def tensor(self, key: str, value: object, n: int) -> "Tensor":
+        import torch
+
+        return torch.tensor([self._index(key, item) for item in _rows(key, value, n)])
+
+    def _index(self, key: str, item: object) -> int:
+        if isinstance(item, str):
+            if item in self.names:
+                return self.names.index(item)
+            raise InputError(f"{key}={item!r} is no class of this model", did_you_mean(item, self.names))
+        index = _number(key, item)
+        if index != int(index) or not 0 <= index < len(self.names):
+            raise InputError(f"{key}={item!r}: expected a name or an index from 0 to {len(self.names) - 1}")
+        return int(index)
+
+    def text(self) -> str:
+        return "one of " + ", ".join(self.names)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Several yes/no attributes, each given by its own name. The module gets float (n, k) of 0, 1, NaN = left out."""
+
+    names: tuple[str, ...]
+
+    def tensor(self, key: str, value: object, n: int) -> "Tensor":
+        import torch
+
+        if not isinstance(value, Mapping):
+            raise InputError(f"{key}={value!r}: expected a mapping of {', '.join(self.names)} to true or false")
+        result = torch.full((n, len(self.names)), float("nan"))
+        for name, given in value.items():
+            if name not in self.names:
+                raise InputError(f"{key} has no flag {name!r}", did_you_mean(str(name), self.names))
+            for row, item in enumerate(_rows(name, given, n)):
+                if item not in (0, 1):
+                    raise InputError(f"{name}={item!r}: expected true or false")
+                result[row, self.names.index(name)] = float(bool(item))
+        return result
+
+    def text(self) -> str:
+        return "true or false for any of " + ", ".join(self.names)
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """`size` numbers from low to high. The module gets float (n, size)."""
+
+    low: float
+    high: float
+    size: int = 1
+
+    def tensor(self, key: str, value: object, n: int) -> "Tensor":
+        import torch
+
+        array = torch.as_tensor(value, dtype=torch.float32) if not isinstance(value, str) else None
+        if array is None or array.ndim > 2:
+            raise InputError(f"{key}={value!r}: expected {self.text()}")
+        if array.ndim == 1 and self.size == 1:
+            array = array[:, None]
+        try:
+            array = array.expand(n, self.size).contiguous()
+        except RuntimeError as error:
+            raise InputError(f"{key}: shape {tuple(array.shape)} does not fit ({n}, {self.size})") from error
+        if not bool(((array >= self.low) & (array <= self.high)).all()):
+            raise InputError(f"{key}={value!r}: expected {self.text()}")
+        return array
+
+    def text(self) -> str:
+        return f"{'a number' if self.size == 1 else f'{self.size} numbers'} from {self.low:g} to {self.high:g}"
+
+
+Condition = Categorical | Flags | Continuous
+
+
+def tensors(declared: Mapping[str, Condition], given: Mapping[str, Any], n: int) -> dict[str, "Tensor | None"]:
+    """Each declared condition as a tensor of n rows, or None where it was left out.
+
+    A flag may be given by its own name. InputError for an unknown name or a value that does not fit.
+    """
+    owners = {flag: key for key, kind in declared.items() if isinstance(kind, Flags) for flag in kind.names}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in declared:
+            values[name] = value
+        elif name in owners:
+            values.setdefault(owners[name], {})[name] = value
+        else:
+            known = [*declared, *owners]
+            hint = did_you_mean(name, known) if known else "This model takes no conditions."
+            raise InputError(f"unknown condition {name!r}", hint)
+    return {
+        key: kind.tensor(key, values[key], n) if values.get(key) is not None else None
+        for key, kind in declared.items()
+    }
+
+
+def _rows(key: str, value: object, n: int) -> Sequence[object]:
+    """One value for all samples, or one each."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return [value] * n
+    if len(value) != n:
+        raise InputError(f"{key} has {len(value)} values for {n} samples; give one, or one for each")
+    return value
+
+
+def _number(key: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{key}={value!r}: expected a name or a number") from error

@@ -1,0 +1,60 @@
+"""Closed schemas: a model's `Config` and a card's config.json. Unknown keys, wrong types and wide values are refused."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import Field
+
+from zoo.errors import ConfigError, did_you_mean
+from zoo.spec import NAME, Preparation
+
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$", max_length=64)]
+
+
+class Config(pydantic.BaseModel):
+    """Base of every model's nested `Config`: frozen, closed, strict. Give every number and every list its bounds."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Weights(Config):
+    """What a card says about its model.safetensors."""
+
+    dtype: Literal["float32", "float16", "bfloat16"]
+    """Of every floating-point tensor in the file; the loaded module is float32 again."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CardConfig(Config):
+    """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is ever acted on."""
+
+    format: Literal[1] = 1
+    name: Name
+    family: Name
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "genzoo"
+    """Distribution that provides the family; shown as text when the family is missing, never acted on."""
+    config: dict[str, Any]
+    preparation: Preparation
+    weights: Weights
+
+
+Schema = TypeVar("Schema", bound=pydantic.BaseModel)
+
+
+def validate(schema: type[Schema], values: object, where: str) -> Schema:
+    """`values` as the schema, or one ConfigError that lists every fault with what was found."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected a mapping, found {type(values).__name__}")
+    try:
+        return schema.model_validate(values)
+    except pydantic.ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {_short(fault['input'])}" for fault in faults]
+        unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
+        hint = did_you_mean(unknown[0], schema.model_fields) if unknown else None
+        raise ConfigError(f"{where}: " + "; ".join(lines[:10]), hint) from None
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, dict | list) else f"{type(value).__name__} of {len(value)}"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,106 @@
+"""Files that are either whole or not there: write beside, fsync, rename."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import FormatError
+
+TEMPORARY = ".zoo-tmp-"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path, limit: int = 1 << 20) -> Any:
+    """The JSON in a file of at most `limit` bytes. Duplicate keys, NaN and anything broken are a FormatError."""
+    if not path.is_file():
+        raise FormatError(f"{path}: no such file")
+    if path.stat().st_size > limit:
+        raise FormatError(f"{path}: {path.stat().st_size} bytes, at most {limit} expected")
+    return parse_json(path.read_bytes(), str(path))
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """Strict JSON: unique keys, finite numbers."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(keys) != len(set(keys)):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise FormatError(f"{where}: key {twice!r} appears twice")
+        return dict(pairs)
+
+    def no_constant(word: str) -> None:
+        raise FormatError(f"{where}: {word} is not JSON")
+
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{where}: not valid JSON: {error}") from error
+
+
+def to_json(value: Any) -> str:
+    """Readable JSON with a stable form."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write(temporary path)`, then move the result to `path`. On any failure the old file is untouched.
+
+    The temporary keeps the suffix, which image writers read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}"
+    try:
+        write(temporary)
+        fsync(temporary)
+        os.replace(temporary, path)
+        fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; on success it becomes `path` in one rename, on failure nothing is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            fsync(file)
+        fsync(temporary)
+        os.rename(temporary, path)
+        fsync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path, older_than: float = 3600.0) -> None:
+    """Remove temporaries that a killed process left in `folder`, if older than so many seconds."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if time.time() - path.lstat().st_mtime > older_than:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,0 +1,284 @@
+"""The handle that `zoo.load` returns: names and pictures outside, tensors and a plain module inside."""
+
+import contextlib
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MethodType
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo import conditions, hub, weights
+from zoo._version import __version__
+from zoo.conditions import Condition
+from zoo.config import CardConfig
+from zoo.errors import CapabilityError, InputError
+from zoo.images import Images, prepare
+from zoo.noise import Noise
+from zoo.registry import resolve
+from zoo.spec import ModelSpec, Preparation
+
+MAX_RESULT = 4 << 30
+"""Bytes of images that one call may return."""
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class _Needs:
+    """A method that exists only on models with these capabilities: elsewhere `hasattr` says no."""
+
+    def __init__(self, capabilities: tuple[str, ...], method: Callable[..., Any]) -> None:
+        self.capabilities, self.method = capabilities, method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, model: "Model | None", owner: type) -> Any:
+        if model is None:
+            return self.method
+        missing = [name for name in self.capabilities if name not in model.spec.capabilities]
+        if missing:
+            raise CapabilityError(
+                f"{model.name} cannot {self.method.__name__}: its family {model.spec.name!r} has no {missing[0]}",
+                f"It has: {', '.join(model.spec.capabilities)}.",
+            )
+        return MethodType(self.method, model)
+
+
+def needs(*capabilities: str) -> Callable[[Method], Method]:
+    """Mark a method of the handle as made from these methods of the module."""
+    return lambda method: cast(Method, _Needs(capabilities, method))
+
+
+class Model:
+    """A loaded model. Images go in through one checked door and come out as `Images`, everything else as CPU tensors."""
+
+    def __init__(self, module: nn.Module, spec: ModelSpec, card: CardConfig, *, device: str = "auto", dtype: str = "float32") -> None:
+        self.device = pick_device(device)
+        if dtype not in ("float32", "bfloat16", "float16"):
+            raise InputError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.module = module.eval().to(self.device, memory_format=torch.channels_last)
+        self.spec, self.card = spec, card
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def config(self) -> Any:
+        """The module's checked `Config`."""
+        return self.module.config
+
+    @property
+    def preparation(self) -> Preparation:
+        """How images become this model's input."""
+        return self.card.preparation
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """The controls this model takes, by name."""
+        return cast(Mapping[str, Condition], getattr(self.module, "conditions", {}))
+
+    def __repr__(self) -> str:
+        return f"<zoo.Model {self.name} ({self.spec.title}) on {self.device}: {', '.join(self.spec.capabilities)}>"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if hasattr(self, name)]
+
+    @needs("sample")
+    def sample(
+        self, n: int = 1, *, seed: int | None = None, start: int = 0, batch_size: int = 64, progress: bool = False, **given: Any
+    ) -> Images:
+        """n new images, (n, c, h, w) in [0, 1].
+
+        Sample i of a seed is the same whatever n, the batch size or the device; `start` begins later in the stream, so
+        that `sample(4, seed=0, start=4)` continues `sample(4, seed=0)`. Without a seed a fresh one is drawn, kept in
+        `.info["seed"]`. Conditions go by name: `label="7"`, or one value per sample.
+        """
+        seed = fresh_seed(seed)
+        self._check_count(n, start)
+        values = conditions.tensors(self.conditions, given, n)
+        parts = []
+        for rows in _batches(n, batch_size, progress, f"sampling {self.name}"):
+            noise = Noise(seed, start + rows.start, start + rows.stop, self.device)
+            with self._inference():
+                parts.append(self.module.sample(noise, **self._rows(values, rows)).float().cpu())  # type: ignore[operator]
+        return Images(torch.cat(parts), self._info(seed, given), start)
+
+    @needs("encode")
+    def encode(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
+        """Latents (n, ...) of images: deterministic, the posterior's mean where there is a posterior."""
+        return self._map("encode", self.prepare(images), given, batch_size)
+
+    @needs("decode")
+    def decode(self, latents: Tensor, *, batch_size: int = 64, **given: Any) -> Images:
+        """Images of latents (n, ...), as `encode` gives them."""
+        return Images(self._map("decode", torch.as_tensor(latents).float(), given, batch_size), self._info(None, given))
+
+    @needs("encode", "decode")
+    def reconstruct(self, images: Any, *, batch_size: int = 64, **given: Any) -> Images:
+        """decode(encode(images))."""
+        return self.decode(self.encode(images, batch_size=batch_size, **given), batch_size=batch_size, **given)
+
+    @needs("encode", "decode")
+    def interpolate(self, first: Any, second: Any, steps: int = 8, **given: Any) -> Images:
+        """`steps` images on the straight line between the latents of two images, both ends included."""
+        if steps < 2:
+            raise InputError(f"steps must be at least 2, found {steps}")
+        a, b = self.encode(first, **given)[:1], self.encode(second, **given)[:1]
+        t = torch.linspace(0, 1, steps).reshape(-1, *[1] * (a.ndim - 1))
+        return self.decode((1 - t) * a + t * b, **given)
+
+    @needs("encode", "decode")
+    def traverse(self, image: Any, dim: int, values: Any = (-3, -2, -1, 0, 1, 2, 3), **given: Any) -> Images:
+        """The image with latent number `dim` (of the flattened latent) set to each of `values`."""
+        z = self.encode(image, **given)[:1]
+        points = torch.as_tensor(values, dtype=z.dtype)
+        if not 0 <= dim < z[0].numel():
+            raise InputError(f"dim must be 0 to {z[0].numel() - 1}, found {dim}")
+        flat = z.reshape(1, -1).repeat(len(points), 1)
+        flat[:, dim] = points
+        return self.decode(flat.reshape(-1, *z.shape[1:]), **given)
+
+    @needs("encode", "decode")
+    def swap(self, images: Any, *, source: Mapping[str, Any] | None = None, **given: Any) -> Images:
+        """The same latents under other conditions: encode with `source` (the images' own), decode with the given ones."""
+        if not self.conditions:
+            raise InputError(f"{self.name} takes no conditions, so there is nothing to swap")
+        return self.decode(self.encode(images, **dict(source or {})), **given)
+
+    @needs("log_prob")
+    def log_prob(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
+        """Exact log-probability (n,) in nats of each image on its grid of levels (256, or 2 for binary images)."""
+        return self._map("log_prob", self.prepare(images), given, batch_size)
+
+    @needs("log_prob")
+    def bits_per_dim(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
+        """-log_prob / (dimensions x ln 2), (n,)."""
+        x = self.prepare(images)
+        return -self.log_prob(x, batch_size=batch_size, **given) / (x[0].numel() * math.log(2))
+
+    @needs("elbo")
+    def elbo(self, images: Any, *, seed: int = 0, batch_size: int = 64, **given: Any) -> Tensor:
+        """One-sample estimate (n,) in nats of the evidence lower bound of each image: never above log_prob on average."""
+        return self._map("elbo", self.prepare(images), given, batch_size, seed)
+
+    @needs("translate")
+    def translate(
+        self, images: Any, *, prepared: bool = False, seed: int | None = 0, batch_size: int = 64, **given: Any
+    ) -> Images:
+        """Each image in the other domain, (n, c, h, w) in [0, 1].
+
+        `prepared=True` says that the images are in the model's input domain already (a drawing for edges2celeba), so that
+        the card's input filter is left out. `seed=None` turns the model's noise off, if it has any.
+        """
+        x = self.prepare(images, filtered=not prepared)
+        return Images(self._map("translate", x, given, batch_size, seed), self._info(seed, given))
+
+    @needs("complete")
+    def complete(self, images: Any, mask: Any, *, seed: int | None = None, batch_size: int = 64, **given: Any) -> Images:
+        """Images with the pixels where `mask` (h, w) or (n, h, w) is true kept and all others filled in."""
+        x, seed = self.prepare(images), fresh_seed(seed)
+        kept = torch.as_tensor(mask, dtype=torch.bool)
+        try:
+            kept = kept.expand(len(x), *x.shape[2:])[:, None]
+        except RuntimeError as error:
+            raise InputError(f"mask of shape {tuple(kept.shape)} does not fit images {tuple(x.shape)}") from error
+        return Images(self._map("complete", x, given, batch_size, seed, kept), self._info(seed, given))
+
+    @needs("infer")
+    def infer(self, images: Any, *, batch_size: int = 64, **given: Any) -> Any:
+        """What the model reads in each image: codes, or class probabilities, as its family documents."""
+        return self._map("infer", self.prepare(images), given, batch_size)
+
+    def prepare(self, images: Any, *, filtered: bool = False) -> Tensor:
+        """Any images -> this model's input (n, c, size, size) in [0, 1]; `filtered` applies the card's input filter too."""
+        x = prepare(images, self.preparation)
+        name = self.preparation.filter
+        return resolve(self.spec.filters[name])(x) if filtered and name is not None else x
+
+    def _map(
+        self, method: str, x: Tensor, given: Mapping[str, Any], batch_size: int, seed: int | None = None, *masks: Tensor
+    ) -> Any:
+        """A method of the module over x in batches; with a seed it gets noise, row i the stream of sample i."""
+        values = conditions.tensors(self.conditions, given, len(x))
+        parts = []
+        for rows in _batches(len(x), batch_size, False, method):
+            chunks = [item[rows.start : rows.stop].to(self.device) for item in (x, *masks)]
+            noise = [Noise(seed, rows.start, rows.stop, self.device)] if seed is not None else []
+            with self._inference():
+                parts.append(getattr(self.module, method)(*chunks, *noise, **self._rows(values, rows)))
+        return _join(parts)
+
+    def _rows(self, values: Mapping[str, Tensor | None], rows: range) -> dict[str, Tensor | None]:
+        return {
+            key: None if value is None else value[rows.start : rows.stop].to(self.device) for key, value in values.items()
+        }
+
+    @contextlib.contextmanager
+    def _inference(self) -> Iterator[None]:
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            yield
+
+    def _check_count(self, n: int, start: int) -> None:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1 or start < 0:
+            raise InputError(f"expected a positive number of samples and start >= 0, found n={n!r}, start={start!r}")
+        size = n * self.preparation.channels * self.preparation.size**2 * 4
+        if size > MAX_RESULT:
+            raise InputError(
+                f"{n} images take {size / 2**30:.0f} GiB; one call returns at most {MAX_RESULT >> 30} GiB",
+                "Sample in parts: sample(1000, seed=0, start=0), then start=1000, ...",
+            )
+
+    def _info(self, seed: int | None, given: Mapping[str, Any]) -> dict[str, str]:
+        info = {"model": self.name, "software": f"zoo {__version__}", "weights": self.card.weights.sha256[:16]}
+        if seed is not None:
+            info["seed"] = str(seed)
+        return info | {key: str(value) for key, value in given.items()}
+
+
+def load(name: str | os.PathLike[str], *, device: str = "auto", dtype: str = "float32") -> Model:
+    """The model of a card: a name as `zoo.list_models()` shows it, or a folder that `zoo.train` wrote.
+
+    device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast.
+    Raises NotFoundError with suggestions, and FormatError or ConfigError for a card that is not what it promises.
+    """
+    module, spec, card = weights.load_module(hub.locate(name))
+    return Model(module, spec, card, device=device, dtype=dtype)
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the best there is; anything else must exist."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}", "Use device='auto'.") from error
+    return chosen
+
+
+def fresh_seed(seed: int | None) -> int:
+    """The seed itself, or a new one that leaves every global random state alone."""
+    return secrets.randbits(48) if seed is None else seed
+
+
+def _batches(n: int, size: int, progress: bool, title: str) -> Iterator[range]:
+    if size < 1:
+        raise InputError(f"batch_size must be at least 1, found {size}")
+    chunks = [range(first, min(first + size, n)) for first in range(0, n, size)]
+    if not progress:
+        return iter(chunks)
+    from rich.progress import track
+
+    return iter(track(chunks, description=title))
+
+
+def _join(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Mapping):
+        return {key: _join([part[key] for part in parts]) for key in parts[0]}
+    return torch.cat([part.float() if part.is_floating_point() else part for part in parts]).cpu()

@@ -1,0 +1,324 @@
+"""What a training loop calls: device, precision, averaged weights, log, checkpoints, exact resume.
+
+A loop reads like the paper's algorithm:
+
+    D, opt_D, opt_G = run.prepare(model=G, D=D, opt_D=..., opt_G=...)
+    for _ in run.steps(steps):
+        x = next(batches)
+        with run.autocast():
+            loss = ...
+        run.minimize(loss, opt_D)
+        run.log(loss_D=loss)
+"""
+
+import contextlib
+import csv
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from zoo.errors import FormatError, TrainingError
+from zoo.files import new_folder, read_json, sha256, sweep, to_json
+from zoo.noise import FreshNoise
+
+PRECISIONS = ("float32", "bfloat16")
+KEEP = 2
+"""Checkpoints kept: the newest, and the one before in case the disk lies."""
+
+
+class Run:
+    """One training run in the folder `out`. It is called by the loop and calls nothing of the loop back.
+
+    preview: called with the averaged module at every `sample_every` steps; what it returns is saved as a grid.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        seed: int = 0,
+        precision: str = "float32",
+        ema: float = 0.0,
+        device: str | torch.device = "auto",
+        log_every: int = 50,
+        save_every: int = 1000,
+        sample_every: int = 1000,
+        resume: bool = False,
+        progress: bool = True,
+        preview: Callable[[nn.Module], Any] | None = None,
+    ) -> None:
+        from accelerate import PartialState
+
+        if precision not in PRECISIONS:
+            raise TrainingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}")
+        self.out, self.seed, self.precision, self.decay = Path(out), seed, precision, ema
+        self._process = PartialState()
+        self.device = self._process.device if device == "auto" else torch.device(device)
+        self.rank, self.world = self._process.process_index, self._process.num_processes
+        self.log_every, self.save_every, self.sample_every = log_every, save_every, sample_every
+        self.progress, self.preview = progress and self.rank == 0, preview
+        self.step = 0
+        self.seconds = 0.0
+        self._resume = resume
+        self._parts: dict[str, Any] = {}
+        self._average: AveragedModel | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        torch.manual_seed(seed * 1009 + self.rank)
+
+    @property
+    def published(self) -> nn.Module:
+        """The module that becomes the card: the averaged one when there is an average."""
+        module: nn.Module = self._parts["model"] if self._average is None else self._average.module
+        return module
+
+    def prepare(self, **parts: Any) -> tuple[Any, ...]:
+        """Register everything that a resumed run must find again: modules, optimizers, schedulers, batches, by name.
+
+        Modules move to the device. `model` is the one that is averaged and published. Returns the parts in order.
+        """
+        for name, part in parts.items():
+            if isinstance(part, nn.Module):
+                part.to(self.device, memory_format=torch.channels_last)
+                self._broadcast(part)
+            self._parts[name] = part
+        if self.decay and "model" in parts:
+            self._average = AveragedModel(parts["model"], multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)
+            self._parts["average"] = self._average
+        return tuple(parts.values())
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Forward passes in bfloat16 where the run asks for it; losses that must be exact go outside."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def noise(self, n: int) -> FreshNoise:
+        """Training noise for n samples on the device."""
+        return FreshNoise(n, self.device)
+
+    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """One step of `optimizer` on `loss`. Only its own parameters get gradients: a generator's loss cannot reach D."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss, inputs=parameters)
+        if self.world > 1:
+            self._average_gradients(parameters)
+        optimizer.step()
+
+    def log(self, **values: Tensor | float) -> None:
+        """Add to the running means that are written every `log_every` steps. Costs no wait for the device."""
+        for key, value in values.items():
+            tensor = value.detach().float() if isinstance(value, Tensor) else torch.tensor(float(value))
+            self._sums[key] = self._sums[key] + tensor if key in self._sums else tensor
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def steps(self, total: int) -> Iterator[int]:
+        """Step numbers up to `total`, from where the newest good checkpoint stands when the run resumes.
+
+        Between steps: average, log, look at the losses, sample, save. Raises TrainingError when a loss is not finite.
+        """
+        if self._resume:
+            self._restore()
+        if self.rank == 0:
+            self.out.mkdir(parents=True, exist_ok=True)
+            sweep(self.out / "checkpoints", older_than=0)
+        started, before = time.perf_counter(), self.seconds
+        with _Log(self.out, self.step, active=self.rank == 0) as log, self._bar(total) as advance:
+            while self.step < total:
+                yield self.step
+                self.step += 1
+                self.seconds = before + time.perf_counter() - started
+                if self._average is not None:
+                    self._average.update_parameters(self._parts["model"])
+                last = self.step == total
+                if self.step % self.log_every == 0 or self.step % self.save_every == 0 or last:
+                    advance(self.step, log.write(self.step, self.seconds, self._means()))
+                if self.preview and self.rank == 0 and (self.step % self.sample_every == 0 or last):
+                    log.picture(self.step, self._sampled())
+                if self.rank == 0 and (self.step % self.save_every == 0 or last):
+                    self.save()
+
+    def save(self) -> Path:
+        """Write a checkpoint that is whole or not there, then drop the oldest."""
+        folder = self.out / "checkpoints"
+        tensors: dict[str, Tensor] = {}
+        state = {name: _flatten(part.state_dict(), name, tensors) for name, part in self._parts.items()}
+        for key, value in tensors.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise TrainingError(self._gone_bad(f"{key} holds NaN or infinite values"))
+        tensors["rng/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
+        path = folder / f"step-{self.step:08d}"
+        if path.exists():
+            shutil.rmtree(path)
+        with new_folder(path) as temporary:
+            # Cloned: parts may share storage (an average made of views), which the format does not allow.
+            data = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
+            (temporary / "state.safetensors").write_bytes(data)
+            (temporary / "state.json").write_text(to_json({"step": self.step, "seconds": self.seconds, "parts": state}))
+            hashes = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
+            (temporary / "manifest.json").write_text(to_json(hashes))
+        for old in checkpoints(self.out)[:-KEEP]:
+            shutil.rmtree(old, ignore_errors=True)
+        return path
+
+    def _restore(self) -> None:
+        """The newest checkpoint whose manifest holds; a broken one is passed over."""
+        found = checkpoints(self.out)
+        for path in reversed(found):
+            try:
+                hashes = read_json(path / "manifest.json")
+                broken = [name for name, digest in hashes.items() if sha256(path / name) != digest]
+            except (FormatError, OSError, AttributeError):
+                continue
+            if not broken:
+                return self._load(path)
+        if found:
+            raise TrainingError(f"{self.out}: none of its {len(found)} checkpoints is whole")
+
+    def _load(self, path: Path) -> None:
+        tensors = safetensors.torch.load((path / "state.safetensors").read_bytes())
+        state = read_json(path / "state.json", limit=64 << 20)
+        if state["parts"].keys() != self._parts.keys():
+            raise TrainingError(f"{path}: holds {sorted(state['parts'])}, this run has {sorted(self._parts)}")
+        for name, part in self._parts.items():
+            part.load_state_dict(_unflatten(state["parts"][name], tensors))
+        torch.set_rng_state(tensors["rng/cpu"])
+        if self.device.type == "cuda" and "rng/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["rng/cuda"], self.device)
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+    def _means(self) -> dict[str, float]:
+        means = {key: (self._sums[key] / self._counts[key]).item() for key in self._sums}
+        self._sums, self._counts = {}, {}
+        bad = [key for key, value in means.items() if value != value or abs(value) == float("inf")]
+        if bad:
+            raise TrainingError(self._gone_bad(f"{bad[0]} is {means[bad[0]]}"), "Lower the learning rate: --set lr=...")
+        return means
+
+    def _gone_bad(self, what: str) -> str:
+        good = checkpoints(self.out)
+        kept = f"the last good checkpoint is {good[-1]}" if good else "there was no checkpoint yet"
+        return f"training went wrong by step {self.step}: {what}; {kept}"
+
+    def _sampled(self) -> Any:
+        """A preview, leaving the random state and the module's mode as they were."""
+        module = self.published
+        training = module.training
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
+            try:
+                return self.preview(module.eval())  # type: ignore[misc]
+            finally:
+                module.train(training)
+
+    @contextlib.contextmanager
+    def _bar(self, total: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, disable=not self.progress) as bar:
+            task = bar.add_task("", total=total, completed=self.step)
+            yield lambda step, means: bar.update(task, completed=step, description=describe(means))
+
+    def _broadcast(self, module: nn.Module) -> None:
+        """All processes start from the weights of the first."""
+        if self.world > 1:
+            from accelerate.utils import broadcast
+
+            with torch.no_grad():
+                for tensor in module.state_dict().values():
+                    tensor.copy_(broadcast(tensor.contiguous()))
+
+    def _average_gradients(self, parameters: list[Tensor]) -> None:
+        from accelerate.utils import reduce
+
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.copy_(reduce(parameter.grad, reduction="mean"))
+
+
+def describe(means: Mapping[str, float]) -> str:
+    return "  ".join(f"{key} {value:.4g}" for key, value in means.items())
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted((out / "checkpoints").glob("step-*"))
+
+
+def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """A state dict as JSON; its tensors move to `tensors` and leave their name behind. Keys keep their type."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        return {"items": [[key, _flatten(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]}
+    return {"value": value}
+
+
+def _unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    kind, content = next(iter(value.items()))
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "items":
+        return {key: _unflatten(item, tensors) for key, item in content}
+    return [_unflatten(item, tensors) for item in content] if kind == "list" else content
+
+
+class _Log:
+    """Losses as CSV and TensorBoard, sample grids as PNG. On resume, rows after the checkpoint are dropped."""
+
+    def __init__(self, out: Path, step: int, active: bool) -> None:
+        self.out, self.step, self.active = out, step, active
+        self.path = out / "log.csv"
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "_Log":
+        if self.active:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
+            if self.path.is_file():
+                with self.path.open(newline="") as file:
+                    self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= self.step]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.active:
+            self.board.close()
+
+    def write(self, step: int, seconds: float, means: dict[str, float]) -> dict[str, float]:
+        if not self.active or not means:
+            return means
+        self.rows.append({"step": step, "seconds": round(seconds, 1), **means})
+        for key, value in means.items():
+            self.board.add_scalar(key, value, step)
+        # Written whole each time: the columns may grow, and a killed run leaves no half row.
+        names = list(dict.fromkeys(key for row in self.rows for key in row))
+        temporary = self.path.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)
+        return means
+
+    def picture(self, step: int, images: Any) -> None:
+        images.save(self.out / "samples" / f"step-{step:08d}.png")
+        self.board.add_image("samples", torch.from_numpy(_rgb(images)), step, dataformats="HWC")
+
+
+def _rgb(images: Any) -> Any:
+    import numpy as np
+
+    return np.array(images.grid().convert("RGB"))

@@ -1,0 +1,125 @@
+"""What a plugin says about a family: plain frozen data, checked without importing a model."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from zoo.errors import ConfigError, PluginError
+
+API_VERSION = 1
+"""The contract between the core and a plugin; a plugin that declares another one is set aside."""
+
+CAPABILITIES = ("sample", "encode", "decode", "log_prob", "elbo", "translate", "complete", "infer")
+BATCH_KINDS = ("images", "labelled", "attributes", "pairs", "unpaired")
+TASKS = ("unconditional-image-generation", "image-to-image", "image-classification")
+"""The Hub's pipeline tags."""
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image becomes the model's input; also how the training images were made."""
+
+    size: int
+    """Side in pixels of the square result."""
+    mode: Literal["RGB", "L"] = "RGB"
+    crop: float = 1.0
+    """Side of the centre square that is kept, as a share of the image's shorter side."""
+    filter: str | None = None
+    """Name of one of the family's input filters (`ModelSpec.filters`), applied last: for a translator, photo -> input."""
+    binarize: bool = False
+    """Images are binary: a training image is a fresh Bernoulli draw of its grey values, a given one is cut at 1/2."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= 1024:
+            raise ConfigError(f"preparation.size must be 1 to 1024, found {self.size}")
+        if not 0 < self.crop <= 1:
+            raise ConfigError(f"preparation.crop must be above 0 and at most 1, found {self.crop}")
+
+    @property
+    def channels(self) -> int:
+        return {"RGB": 3, "L": 1}[self.mode]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that is needed to make one card."""
+
+    name: str
+    summary: str
+    data: str
+    """Hub name of the data set, for instance `ylecun/mnist`; `--data` gives another source."""
+    preparation: Preparation
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The model's `Config`, where it differs from the defaults."""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the family's `train`, and of the run: steps, batch_size, seed, precision, ema, flip."""
+    columns: Mapping[str, str] = field(default_factory=lambda: {"image": "image"})
+    """Which column of the data set is the image, the label, ..."""
+    inputs: str | None = None
+    """Of a translator: the card whose samples are the inputs in its picture, since no data set's image may be there."""
+    license: str = "other"
+    """Licence of weights trained by this recipe, a Hub licence id."""
+    data_terms: str = ""
+    """Licence and terms of the data, in a sentence or two; printed on the card."""
+    limits: tuple[str, ...] = ()
+    """What the model cannot do or must not be used for; printed on the card."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model family. Import strings (`package.module:attribute`) are resolved when the family is used."""
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    """The paper's address, for instance `https://arxiv.org/abs/1511.06434`."""
+    task: str
+    module: str
+    """The `nn.Module` with a nested `Config`."""
+    train: str
+    """The training loop: `train(model, batches, run, *, steps, ...)`."""
+    capabilities: tuple[str, ...]
+    batch: str
+    """Kind of batch that `train` eats: images, labelled, attributes, pairs or unpaired."""
+    tiny: Mapping[str, Any]
+    """A `Config` small enough for tests that train it in a second."""
+    citation: str = ""
+    """BibTeX of the paper."""
+    tiny_train: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `train` for the tiny model."""
+    recipes: tuple[Recipe, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
+    """Input filters by name: import strings of functions (n, c, h, w) in [0, 1] -> the same."""
+    api: int = API_VERSION
+
+
+def check_spec(spec: ModelSpec) -> None:
+    """Raise PluginError, naming the field, unless the spec keeps the contract."""
+
+    def expect(good: object, what: str) -> None:
+        if not good:
+            raise PluginError(f"spec of {getattr(spec, 'name', spec)!r}: {what}")
+
+    expect(isinstance(spec, ModelSpec), f"zoo_models() must return ModelSpec objects, found {type(spec).__name__}")
+    expect(spec.api == API_VERSION, f"declares API version {spec.api}; this zoo speaks version {API_VERSION}")
+    expect(NAME.fullmatch(spec.name), "name must be lower-case words joined by hyphens, like 'cvae-gan'")
+    for key in ("title", "summary", "paper"):
+        expect(getattr(spec, key), f"{key} is empty")
+    expect(spec.task in TASKS, f"task {spec.task!r} is none of {', '.join(TASKS)}")
+    expect(spec.batch in BATCH_KINDS, f"batch {spec.batch!r} is none of {', '.join(BATCH_KINDS)}")
+    expect(spec.capabilities, "declares no capability")
+    for capability in spec.capabilities:
+        expect(capability in CAPABILITIES, f"capability {capability!r} is none of {', '.join(CAPABILITIES)}")
+    for where in (spec.module, spec.train, *spec.filters.values()):
+        expect(IMPORT.fullmatch(where), f"{where!r} is no import string like 'package.module:attribute'")
+    names = [recipe.name for recipe in spec.recipes]
+    expect(len(names) == len(set(names)), f"two recipes share a name: {names}")
+    for recipe in spec.recipes:
+        expect(NAME.fullmatch(recipe.name), f"recipe name {recipe.name!r} must look like 'dcgan-celeba'")
+        wanted = recipe.preparation.filter
+        expect(wanted is None or wanted in spec.filters, f"recipe {recipe.name!r} names an unknown filter {wanted!r}")
