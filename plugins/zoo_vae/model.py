@@ -1,0 +1,138 @@
+"""VAE: Kingma and Welling 2013, "Auto-Encoding Variational Bayes".
+
+z ~ N(0, I), x ~ p(x | z), with the amortised posterior q(z | x) = N(mu(x), diag sigma(x)^2). The nets are convolutional
+instead of the paper's one hidden layer; the bound and its estimator B (closed-form KL, section 2.3 and appendix B) are
+the paper's.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+import zoo
+
+
+class VAE(nn.Module):
+    """Encoder q(z | x) and decoder p(x | z); both are published, so that the model can encode and score images."""
+
+    class Config(zoo.Config):
+        image_size: Annotated[int, Field(ge=4, le=256)] = 28
+        channels: Annotated[int, Field(ge=1, le=4)] = 1
+        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 20
+        widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
+        """Feature maps from the image inwards; each layer halves the side."""
+        hidden: Annotated[int, Field(ge=1, le=4096)] = 256
+        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+        """Bernoulli for binary images; Gaussian, with one learned standard deviation for all pixels, for 8-bit ones."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        side, odd = divmod(config.image_size, 2 ** len(config.widths))
+        if odd:
+            raise ValueError(f"image_size {config.image_size} cannot be halved {len(config.widths)} times")
+        self.encoder = encoder(config, side)
+        self.decoder = decoder(config, side)
+        # The best shared deviation is the reconstruction error itself; learning it sets the weight of the two terms.
+        self.log_scale = nn.Parameter(torch.tensor(-1.0)) if config.likelihood == "gaussian" else None
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and log sigma^2 of q(z | x), each (n, latent_dim)."""
+        mu, log_var = self.encoder(x).float().chunk(2, dim=1)
+        return mu, log_var.clamp(-10, 10)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z) summed over pixels, (n,) nats."""
+        output = self.decoder(z).float()
+        if self.log_scale is None:
+            return bernoulli_log_prob(x, output)
+        return gaussian_log_prob(x, output, self.log_scale.clamp_min(MIN_LOG_SCALE))
+
+    def bound(self, x: Tensor, noise: zoo.AnyNoise) -> tuple[Tensor, Tensor]:
+        """The two terms of the bound with one draw of z: log p(x | z) and KL(q || p), each (n,) nats (equation 10)."""
+        x = self.quantised(x, noise)
+        mu, log_var = self.posterior(x)
+        z = mu + (0.5 * log_var).exp() * noise.normal(self.config.latent_dim)
+        return self.log_likelihood(x, z) - self.cells(x), kl_to_prior(mu, log_var)
+
+    def elbo(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
+        """(n,) nats: the evidence lower bound of images (n, c, h, w) in [0, 1]."""
+        log_likelihood, kl = self.bound(x, noise)
+        return log_likelihood - kl
+
+    def log_weights(self, x: Tensor, noise: zoo.AnyNoise, k: int) -> Tensor:
+        """(n, k): log p(x, z) - log q(z | x) for k draws of z; the log of their mean is the importance-weighted bound."""
+        x = self.quantised(x, noise)
+        mu, log_var = self.posterior(x)
+        epsilon = noise.normal(k, self.config.latent_dim)
+        z = mu[:, None] + (0.5 * log_var).exp()[:, None] * epsilon
+        log_prior = -0.5 * (z.square() + LOG_2PI).sum(2)
+        log_posterior = -0.5 * (epsilon.square() + LOG_2PI + log_var[:, None]).sum(2)
+        repeated = x.repeat_interleave(k, dim=0)
+        log_likelihood = self.log_likelihood(repeated, z.flatten(0, 1)).view(len(x), k)
+        return log_likelihood - self.cells(x) + log_prior - log_posterior
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The posterior's mean, (n, latent_dim)."""
+        return self.posterior(x)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The likelihood's mean, (n, c, h, w) in [0, 1]."""
+        output = self.decoder(z)
+        return output.sigmoid() if self.log_scale is None else output.clamp(0, 1)
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        """Means of p(x | z) for z from the prior, (n, c, h, w) in [0, 1]."""
+        return self.decode(noise.normal(self.config.latent_dim))
+
+    def quantised(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
+        """8-bit values spread over their cells, so that a density bounds a probability (Theis et al. 2016, section 3.1)."""
+        return x if self.log_scale is None else (255 * x + noise.uniform(*x.shape[1:])) / 256
+
+    def cells(self, x: Tensor) -> float:
+        """log of how many cells of the 8-bit grid fit into the unit cube: a density per cell is a probability."""
+        return 0.0 if self.log_scale is None else x[0].numel() * math.log(256)
+
+
+LOG_2PI = math.log(2 * math.pi)
+MIN_LOG_SCALE = math.log(1 / 256)
+"""A deviation below one grey level would let flat pixels drive the density to infinity."""
+
+
+def encoder(config: VAE.Config, side: int) -> nn.Sequential:
+    """(n, c, h, w) -> (n, 2 latent_dim)."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip((config.channels, *config.widths), config.widths, strict=False):
+        layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.ReLU()]
+    flat = config.widths[-1] * side * side
+    layers += [nn.Flatten(), nn.Linear(flat, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 2 * config.latent_dim)]
+    return nn.Sequential(*layers)
+
+
+def decoder(config: VAE.Config, side: int) -> nn.Sequential:
+    """(n, latent_dim) -> (n, c, h, w): logits, or means."""
+    top = config.widths[-1]
+    layers: list[nn.Module] = [nn.Linear(config.latent_dim, config.hidden), nn.ReLU()]
+    layers += [nn.Linear(config.hidden, top * side * side), nn.Unflatten(1, (top, side, side))]
+    for inputs, outputs in zip(config.widths[::-1], (*config.widths[-2::-1], config.channels), strict=True):
+        layers += [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)]
+    return nn.Sequential(*layers)
+
+
+def kl_to_prior(mu: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, I)), (n,) nats (appendix B)."""
+    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(1)
+
+
+def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
+    """Sum over pixels of x log p + (1 - x) log(1 - p), (n,) nats (appendix C.1)."""
+    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+
+
+def gaussian_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Sum over pixels of log N(x; mean, scale^2), (n,) nats (appendix C.2)."""
+    return -0.5 * (((x - mean) / log_scale.exp()).square() + LOG_2PI + 2 * log_scale).flatten(1).sum(1)

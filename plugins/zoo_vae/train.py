@@ -1,0 +1,36 @@
+"""Auto-encoding variational Bayes, algorithm 1, with estimator B and one draw of z per image."""
+
+import math
+
+import torch
+from zoo_vae.model import VAE
+
+import zoo
+
+
+def train(
+    model: VAE,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 50_000,
+    lr: float = 1e-3,
+    warmup: int = 0,
+) -> None:
+    """Maximise the bound over encoder and decoder together; the step size falls to 0 along a half cosine.
+
+    warmup: steps over which the KL term's weight rises from 0 to 1 (Bowman et al. 2016); 0 trains the bound throughout.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
+    run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
+
+    for step in run.steps(steps):
+        x = next(batches)
+        with run.autocast():
+            log_likelihood, kl = model.bound(x, run.noise(len(x)))
+            beta = min(1.0, (step + 1) / warmup) if warmup else 1.0
+            loss = -(log_likelihood - beta * kl).mean()
+        run.minimize(loss, optimizer)
+        schedule.step()
+        run.log(bound=(log_likelihood - kl).mean(), kl=kl.mean())
