@@ -73,6 +73,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "API_VERSION",
+    "AnyNoise",
     "Batches",
     "CapabilityError",
     "Categorical",

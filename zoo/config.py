@@ -12,7 +12,7 @@ Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$", max_length=64)]
 
 
 class Config(pydantic.BaseModel):
-    """Base of every model's nested `Config`: frozen, closed, strict. Give every number and every list its bounds."""
+    """Base of every model's nested `Config`: frozen and closed. Give every number and every list its bounds."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -49,10 +49,18 @@ def validate(schema: type[Schema], values: object, where: str) -> Schema:
         return schema.model_validate(values)
     except pydantic.ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
-        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {_short(fault['input'])}" for fault in faults]
+        lines = [f"{_place(fault['loc'])}: {fault['msg']}, found {_short(fault['input'])}" for fault in faults[:10]]
+        more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
         unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
         hint = did_you_mean(unknown[0], schema.model_fields) if unknown else None
-        raise ConfigError(f"{where}: " + "; ".join(lines[:10]), hint) from None
+        raise ConfigError(f"{where}: " + "; ".join(lines + more), hint) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """A dotted path. Keys come from files: one that is no plain word is quoted, so that no control character is printed."""
+    return ".".join(
+        str(part) if str(part).isidentifier() and len(str(part)) <= 60 else _short(part) for part in location
+    )
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,7 @@ class ZooError(Exception):
     """Base of all errors raised on purpose. `hint` is the next thing to do, on a line of its own."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message if hint is None else f"{message}\n  {hint}")
+        super().__init__(f"{message}\n  {hint}" if hint else message)
         self.message = message
         self.hint = hint
 

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import FormatError
 
 TEMPORARY = ".zoo-tmp-"
+MAX_DEPTH = 64
 
 
 def sha256(path: Path) -> str:
@@ -23,7 +25,7 @@ def sha256(path: Path) -> str:
 
 
 def read_json(path: Path, limit: int = 1 << 20) -> Any:
-    """The JSON in a file of at most `limit` bytes. Duplicate keys, NaN and anything broken are a FormatError."""
+    """The JSON in a file of at most `limit` bytes. Anything that `parse_json` refuses is a FormatError."""
     if not path.is_file():
         raise FormatError(f"{path}: no such file")
     if path.stat().st_size > limit:
@@ -32,24 +34,40 @@ def read_json(path: Path, limit: int = 1 << 20) -> Any:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """Strict JSON: unique keys, finite numbers."""
+    """Strict JSON: unique keys, finite numbers, lists and objects at most 64 deep."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        if len(keys) != len(set(keys)):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise FormatError(f"{where}: key {twice!r} appears twice")
-        return dict(pairs)
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise FormatError(f"{where}: key {key[:60]!r} appears twice")
+            found[key] = value
+        return found
 
-    def no_constant(word: str) -> None:
-        raise FormatError(f"{where}: {word} is not JSON")
+    def finite(text: str) -> float:
+        number = float(text)  # the words NaN and Infinity come here too, and 1e999 is infinite
+        if not math.isfinite(number):
+            raise FormatError(f"{where}: {text[:60]} is not a finite number")
+        return number
 
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+    except FormatError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, FormatError):
-            raise
         raise FormatError(f"{where}: not valid JSON: {error}") from error
+    if _deeper(value, MAX_DEPTH):
+        raise FormatError(f"{where}: lists and objects more than {MAX_DEPTH} deep")
+    return value
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    """Whether lists and dicts nest more than `limit` deep; level by level, so that depth costs no stack."""
+    level = [value]
+    for _ in range(limit):
+        nested = [item for item in level if isinstance(item, list | dict)]
+        level = [child for item in nested for child in (item.values() if isinstance(item, dict) else item)]
+    return any(isinstance(item, list | dict) for item in level)
 
 
 def to_json(value: Any) -> str:
@@ -81,9 +99,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
+        for file in (*temporary.rglob("*"), temporary):
             fsync(file)
-        fsync(temporary)
         os.rename(temporary, path)
         fsync(path.parent)
     finally:
@@ -102,5 +119,6 @@ def fsync(path: Path) -> None:
 def sweep(folder: Path, older_than: float = 3600.0) -> None:
     """Remove temporaries that a killed process left in `folder`, if older than so many seconds."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        if time.time() - path.lstat().st_mtime > older_than:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its owner may still be at work, or another process may sweep too
+            if time.time() - path.lstat().st_mtime > older_than:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from zoo.errors import NotFoundError, did_you_mean
+from zoo.registry import registry
 
 
 @cache
@@ -21,7 +22,7 @@ def locate(name: str | os.PathLike[str]) -> Path:
     """The folder of a card.
 
     `name` is a folder if it looks like a path (`./x`, `runs/x`, an absolute path, a Path) and that folder exists; else the
-    name of a bundled card. Raises NotFoundError with suggestions.
+    name of a bundled card. Raises NotFoundError with suggestions, PluginError if the card's plugin was set aside.
     """
     text = os.fspath(name)
     folder = Path(text).expanduser()
@@ -34,4 +35,10 @@ def locate(name: str | os.PathLike[str]) -> Path:
         raise NotFoundError(f"no folder {folder}", "'zoo list' shows the cards that load by name.")
     if text in bundled():
         return bundled()[text]
+    registry().refuse_set_aside(text)
+    if text in registry().recipes:
+        raise NotFoundError(
+            f"card {text!r} has a recipe but no weights here",
+            f"Train it with 'zoo train {text} --out runs/{text}', then load that folder.",
+        )
     raise NotFoundError(f"no card {text!r}", did_you_mean(text, bundled()) or "'zoo list' shows all.")

@@ -1,9 +1,12 @@
 """Randomness for samples: one counter-based stream per sample.
 
 Sample i of seed s is the same whatever the batch size, the device or the number of processes: its numbers come from the
-Philox 4x64 counter generator (Salmon et al. 2011) keyed by (s, i), are drawn on the CPU, and only then move to the device.
+Philox 4x64 counter generator (Salmon et al. 2011), which makes block number c of a stream from c alone. Each call has a
+stream of its own, in which sample i owns fixed blocks. They are drawn on the CPU and only then move to the device.
 """
 
+import math
+import operator
 from typing import Protocol
 
 import numpy as np
@@ -30,9 +33,10 @@ class Noise:
     """Reproducible noise for samples start ... stop - 1 of a seed. Each call draws fresh numbers."""
 
     def __init__(self, seed: int, start: int, stop: int, device: torch.device | str = "cpu") -> None:
-        if not 0 <= seed < 2**64:
-            raise InputError(f"seed must be an integer from 0 to 2**64 - 1, found {seed}")
-        self.seed, self.start, self.stop, self.device = seed, start, stop, device
+        self.seed, self.start, self.stop = _word("seed", seed), _word("start", start), _word("stop", stop)
+        if self.start > self.stop:
+            raise InputError(f"start must not be above stop, found {start} and {stop}")
+        self.device = device
         self._calls = 0
 
     def __len__(self) -> int:
@@ -43,24 +47,31 @@ class Noise:
         return torch.special.ndtri(self._uniform(shape)).float().to(self.device)
 
     def uniform(self, *shape: int) -> Tensor:
-        # 24 bits fit float32 exactly, so rounding cannot reach 0 or 1.
-        bits = np.floor(self._uniform(shape).numpy() * 2**24) + 0.5
-        return torch.from_numpy(np.minimum(bits, 2**24 - 1) * 2.0**-24).float().to(self.device)
+        # 23 bits and a half are exact in float32, so that rounding reaches neither 0 nor 1.
+        return (((self._uniform(shape) * 2**23).floor() + 0.5) * 2.0**-23).float().to(self.device)
 
     def categorical(self, classes: int) -> Tensor:
         return (self._uniform(()) * classes).long().clamp_max(classes - 1).to(self.device)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:
         """(n, *shape) float64 in (0, 1) on the CPU."""
-        call, self._calls = self._calls, self._calls + 1
-        size = int(np.prod(shape, dtype=np.int64))
-        raw = np.stack(
-            [
-                np.random.Philox(key=[self.seed, i], counter=[0, 0, call, 0]).random_raw(size)
-                for i in range(self.start, self.stop)
-            ]
-        )
-        return torch.from_numpy(((raw >> np.uint64(11)) + 0.5) * 2.0**-53).reshape(-1, *shape)
+        n, size = len(self), math.prod(shape)
+        blocks = math.ceil(size / 4)  # a counter makes four numbers
+        stream = np.random.Philox(key=self.seed + (self._calls << 64), counter=self.start * blocks)
+        self._calls += 1
+        raw = stream.random_raw(n * blocks * 4).reshape(n, blocks * 4)[:, :size]
+        # 52 bits and a half are exact in float64, so that rounding reaches neither 0 nor 1.
+        return torch.from_numpy(((raw >> np.uint64(12)) + 0.5) * 2.0**-52).reshape(n, *shape)
+
+
+def _word(name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**64:
+        raise InputError(f"{name} must be an integer from 0 to 2**64 - 1, found {value!r}")
+    return number
 
 
 class FreshNoise:
@@ -76,7 +87,8 @@ class FreshNoise:
         return torch.randn(self.n, *shape, device=self.device)
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(self.n, *shape, device=self.device)
+        # torch.rand may give 0, whose logarithm is infinite.
+        return torch.rand(self.n, *shape, device=self.device).clamp_min_(2.0**-25)
 
     def categorical(self, classes: int) -> Tensor:
         return torch.randint(classes, (self.n,), device=self.device)

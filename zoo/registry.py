@@ -2,18 +2,21 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import Any
 
 import pluggy
 
 from zoo import hookspecs
-from zoo.errors import NotFoundError, PluginError, did_you_mean
+from zoo.errors import InputError, NotFoundError, PluginError, did_you_mean
 from zoo.spec import ModelSpec, Recipe, check_spec
+
+BUILTIN = "genzoo"
+"""The distribution of the built-in families, which come first when two plugins claim one name."""
 
 
 @dataclass(frozen=True)
@@ -30,67 +33,53 @@ class Plugin:
     """Time its import took."""
     error: str | None = None
     cause: BaseException | None = field(default=None, repr=False, compare=False)
+    claims: tuple[str, ...] = ()
+    """Families and cards that a plugin set aside would have provided, as far as it got to say so."""
 
 
 class Registry:
     """The families of all installed plugins. `specs` maps family -> spec, `plugins` records every entry point."""
 
-    def __init__(self, points: Iterator[EntryPoint] | list[EntryPoint]) -> None:
+    def __init__(self, points: Iterable[EntryPoint]) -> None:
         self.specs: dict[str, ModelSpec] = {}
+        self.recipes: dict[str, tuple[ModelSpec, Recipe]] = {}
         self.plugins: list[Plugin] = []
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
         # First come, first served must not depend on the order in which distributions are found on disk:
         # built-in families first, then by distribution.
-        for point in sorted(points, key=lambda p: (_distribution(p)[0] != "genzoo", _distribution(p)[0], p.name)):
+        for point in sorted(points, key=lambda p: (_distribution(p)[0] != BUILTIN, _distribution(p), p.name)):
             self._add(point)
 
     def _add(self, point: EntryPoint) -> None:
         started = time.perf_counter()
         distribution, version = _distribution(point)
-        record = {"name": point.name, "module": point.value, "distribution": distribution, "version": version}
+        record: dict[str, Any] = {}
+        specs: list[ModelSpec] = []
         try:
-            specs = self._load(point)
+            specs = _specs(point)
+            self._check(specs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything at import, SystemExit too
-            reason = f"{type(error).__name__}: {error}" if not isinstance(error, PluginError) else str(error)
-            self.plugins.append(Plugin(**record, error=reason, cause=error, seconds=time.perf_counter() - started))
-            return
-        for spec in specs:
-            self.specs[spec.name] = spec
-        families = tuple(spec.name for spec in specs)
-        self.plugins.append(Plugin(**record, families=families, seconds=time.perf_counter() - started))
-
-    def _load(self, point: EntryPoint) -> list[ModelSpec]:
-        """The plugin's checked specs; on any error the plugin is unregistered again."""
-        module = point.load()
-        self._manager.register(module, name=point.name)
-        try:
-            # Raises for a hook of ours that does not exist, so that a misspelt one is not silently ignored.
-            self._manager.check_pending()
-            callers = self._manager.get_hookcallers(module) or []
-            if not callers:
-                raise PluginError(f"{point.value} implements no hook; mark zoo_models() with @zoo.hookimpl")
-            only = self._manager.subset_hook_caller(
-                "zoo_models", [plugin for plugin in self._manager.get_plugins() if plugin is not module]
-            )
-            specs = [spec for result in only() for spec in result]
-            self._check(specs)
-        except BaseException:
-            self._manager.unregister(plugin=module)
-            raise
-        return specs
+            record["error"] = _reason(error)
+            record["cause"] = error
+            record["claims"] = tuple(name for _, name in _names(specs))
+        else:
+            self.specs.update({spec.name: spec for spec in specs})
+            self.recipes.update({recipe.name: (spec, recipe) for spec in specs for recipe in spec.recipes})
+            record["families"] = tuple(spec.name for spec in specs)
+        record["seconds"] = time.perf_counter() - started
+        self.plugins.append(Plugin(point.name, point.value, distribution, version, **record))
 
     def _check(self, specs: list[ModelSpec]) -> None:
-        cards = {recipe.name: spec.name for spec in self.specs.values() for recipe in spec.recipes}
+        """PluginError unless every spec keeps the contract and every name is free."""
         for spec in specs:
             check_spec(spec)
-            if spec.name in self.specs:
-                raise PluginError(f"family {spec.name!r} is taken by {self.provider(spec.name).distribution}")
-            for recipe in spec.recipes:
-                if recipe.name in cards:
-                    raise PluginError(f"card {recipe.name!r} is taken by family {cards[recipe.name]!r}")
+        owners = {("family", name): self.provider(name).distribution for name in self.specs}
+        owners |= {("card", name): self.provider(spec.name).distribution for name, (spec, _) in self.recipes.items()}
+        for kind, name in _names(specs):
+            if (kind, name) in owners:
+                raise PluginError(f"{kind} {name!r} is taken by {owners[kind, name]}")
+            owners[kind, name] = "the same plugin"
 
     def provider(self, family: str) -> Plugin:
         """The plugin that provides a family."""
@@ -100,42 +89,120 @@ class Registry:
         """The spec of a family. NotFoundError with suggestions; PluginError when its plugin was set aside."""
         if family in self.specs:
             return self.specs[family]
-        for plugin in self.plugins:
-            if plugin.error and plugin.name == family:
-                raise PluginError(
-                    f"family {family!r}: plugin {plugin.module} of {plugin.distribution} {plugin.version} "
-                    f"was set aside: {plugin.error}",
-                    f"Mend or remove it: pip uninstall {plugin.distribution}; 'zoo plugins' lists all.",
-                ) from plugin.cause
-        raise NotFoundError(f"no family {family!r} is installed", did_you_mean(family, self.specs))
+        self.refuse_set_aside(family)
+        raise NotFoundError(f"no family {family!r} is installed", self._hint(family, self.specs))
 
     def recipe(self, name: str) -> tuple[ModelSpec, Recipe]:
-        """The recipe that makes a card, with its family. NotFoundError with suggestions."""
+        """The recipe that makes a card, with its family. Raises as `spec` does."""
+        if name in self.recipes:
+            return self.recipes[name]
+        self.refuse_set_aside(name)
+        raise NotFoundError(f"no recipe {name!r}", self._hint(name, self.recipes))
+
+    def refuse_set_aside(self, name: str) -> None:
+        """PluginError with the reason if a plugin that was set aside would have provided this family or card."""
+        for plugin in self.plugins:
+            if plugin.error and name in (plugin.name, *plugin.claims):
+                raise PluginError(
+                    f"{name!r}: plugin {plugin.module} of {plugin.distribution} {plugin.version} "
+                    f"was set aside: {plugin.error}",
+                    _mend(plugin),
+                ) from plugin.cause
+
+    def origin(self, where: str) -> Plugin | None:
+        """The plugin one of whose specs holds this import string."""
         for spec in self.specs.values():
-            for recipe in spec.recipes:
-                if recipe.name == name:
-                    return spec, recipe
-        known = [recipe.name for spec in self.specs.values() for recipe in spec.recipes]
-        raise NotFoundError(f"no recipe {name!r}", did_you_mean(name, known))
+            if where in (spec.module, spec.train, *spec.filters.values()):
+                return self.provider(spec.name)
+        return None
+
+    def _hint(self, word: str, known: Iterable[str]) -> str:
+        aside = sorted(plugin.name for plugin in self.plugins if plugin.error)
+        more = f"Set aside: {', '.join(aside)}; 'zoo plugins' tells why." if aside else ""
+        return f"{did_you_mean(word, known)} {more}".strip()
+
+
+def _specs(point: EntryPoint) -> list[ModelSpec]:
+    """What a plugin's hook returns, unchecked."""
+    module = point.load()
+    # A manager of its own: nothing that a broken plugin leaves behind in pluggy can reach the next one.
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    # Raises for a hook of ours that does not exist: pluggy would ignore a misspelt one.
+    manager.check_pending()
+    if not manager.get_hookcallers(module):
+        raise PluginError(f"{point.value} implements no hook; mark zoo_models() with @zoo.hookimpl")
+    specs: list[ModelSpec] = []
+    for result in manager.hook.zoo_models():
+        if not isinstance(result, Iterable):
+            raise PluginError(f"zoo_models() must return a list of ModelSpec objects, found {type(result).__name__}")
+        specs.extend(result)
+    if not specs:
+        raise PluginError("zoo_models() returned no ModelSpec")
+    return specs
+
+
+def _names(specs: list[ModelSpec]) -> list[tuple[str, str]]:
+    """Every name the specs claim, with its kind; rubbish among them claims none."""
+    good = [spec for spec in specs if isinstance(spec, ModelSpec) and isinstance(spec.recipes, tuple | list)]
+    cards = [recipe for spec in good for recipe in spec.recipes if isinstance(recipe, Recipe)]
+    return [("family", spec.name) for spec in good] + [("card", recipe.name) for recipe in cards]
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be shown)"
+    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+    try:
+        if point.dist is not None:
+            return str(point.dist.name), str(point.dist.version)
+    except Exception:  # a half-removed distribution has entry points but no readable metadata
+        pass
+    return "unknown", "0"
+
+
+def _mend(plugin: Plugin) -> str:
+    name = plugin.distribution
+    return f"Mend or remove it: pip install --upgrade {name}, or pip uninstall {name}; 'zoo plugins' lists all."
 
 
 @cache
 def registry() -> Registry:
     """The installed families, found once per process. ZOO_PLUGINS=builtin leaves third-party plugins out."""
-    points = list(entry_points(group=hookspecs.PROJECT))
-    if os.environ.get("ZOO_PLUGINS") == "builtin":
-        points = [point for point in points if _distribution(point)[0] == "genzoo"]
-    return Registry(points)
+    wanted = os.environ.get("ZOO_PLUGINS") or "all"
+    if wanted not in ("all", "builtin"):
+        raise InputError(f"ZOO_PLUGINS={wanted!r}: expected 'builtin' or 'all'")
+    points = _entry_points()
+    return Registry(points if wanted == "all" else [point for point in points if _distribution(point)[0] == BUILTIN])
+
+
+def _entry_points() -> list[EntryPoint]:
+    try:
+        return list(entry_points(group=hookspecs.PROJECT))
+    except Exception:  # some distribution's entry points cannot be parsed: go round it
+        return [point for distribution in distributions() for point in _entry_points_of(distribution)]
+
+
+def _entry_points_of(distribution: Distribution) -> Iterator[EntryPoint]:
+    try:
+        yield from distribution.entry_points.select(group=hookspecs.PROJECT)
+    except Exception:
+        return
 
 
 def resolve(where: str) -> Any:
-    """The object behind an import string. PluginError naming it when it cannot be imported."""
+    """The object behind an import string. PluginError naming it, and whose it is, when it cannot be imported."""
     module, _, attribute = where.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise PluginError(f"cannot import {where!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # a family's module may raise anything at import
+        plugin = registry().origin(where)
+        whose = f" of {plugin.distribution} {plugin.version}" if plugin else ""
+        message = f"cannot import {where!r}{whose}: {_reason(error)}"
+        raise PluginError(message, _mend(plugin) if plugin else None) from error

@@ -191,6 +191,8 @@ class Run:
             raise TrainingError(f"{path}: holds {sorted(state['parts'])}, this run has {sorted(self._parts)}")
         for name, part in self._parts.items():
             part.load_state_dict(_unflatten(state["parts"][name], tensors))
+            if isinstance(part, torch.optim.Optimizer):
+                _lay_out_like_parameters(part)
         torch.set_rng_state(tensors["rng/cpu"])
         if self.device.type == "cuda" and "rng/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng/cuda"], self.device)
@@ -273,6 +275,14 @@ def _unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == "items":
         return {key: _unflatten(item, tensors) for key, item in content}
     return [_unflatten(item, tensors) for item in content] if kind == "list" else content
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give restored moments the strides of their parameters: fused kernels walk both as they lie in memory."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter).copy_(value)
 
 
 class _Log:

@@ -107,9 +107,16 @@ def check_spec(spec: ModelSpec) -> None:
 
     expect(isinstance(spec, ModelSpec), f"zoo_models() must return ModelSpec objects, found {type(spec).__name__}")
     expect(spec.api == API_VERSION, f"declares API version {spec.api}; this zoo speaks version {API_VERSION}")
+    for key in ("name", "title", "summary", "paper", "task", "module", "train", "batch"):
+        value = getattr(spec, key)
+        expect(isinstance(value, str) and value, f"{key} must be a text that is not empty, found {value!r}")
+    for key, kind in (("capabilities", str), ("recipes", Recipe)):
+        value = getattr(spec, key)
+        good = isinstance(value, tuple | list) and all(isinstance(item, kind) for item in value)
+        expect(good, f"{key} must be a tuple of {kind.__name__}, found {value!r}")
+    for key in ("tiny", "tiny_train", "filters"):
+        expect(isinstance(getattr(spec, key), Mapping), f"{key} must be a mapping, found {getattr(spec, key)!r}")
     expect(NAME.fullmatch(spec.name), "name must be lower-case words joined by hyphens, like 'cvae-gan'")
-    for key in ("title", "summary", "paper"):
-        expect(getattr(spec, key), f"{key} is empty")
     expect(spec.task in TASKS, f"task {spec.task!r} is none of {', '.join(TASKS)}")
     expect(spec.batch in BATCH_KINDS, f"batch {spec.batch!r} is none of {', '.join(BATCH_KINDS)}")
     expect(spec.capabilities, "declares no capability")

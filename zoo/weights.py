@@ -1,10 +1,14 @@
 """config.json + model.safetensors <-> module. Every byte is checked before it is trusted.
 
-The order is the point: the size of the file, its header, the names, shapes and dtypes against a module built without
-memory, the hash; only then is a tensor made. There is no pickle, no eval and no class path on this road.
+The order is the point: the config against its schema, a module built without memory, the file's header against the names,
+shapes and dtypes of that module, the hash; only then is a tensor made. There is no pickle, no eval and no class path on
+this road.
 """
 
+import hashlib
+import io
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,17 +20,22 @@ from torch import Tensor, nn
 from zoo.config import CardConfig, validate
 from zoo.config import Weights as WeightsFacts
 from zoo.errors import ConfigError, FormatError
-from zoo.files import parse_json, read_json, sha256, write_atomically
+from zoo.files import parse_json, read_json, write_atomically
 from zoo.registry import registry, resolve
 from zoo.spec import ModelSpec
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
+MAX_CONFIG = 1 << 16
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 10_000
+MAX_SIDE = 1 << 40
+"""Of one dimension of a tensor."""
 MAX_PARAMETERS = 1 << 30
+"""Of a module; also the most that loading one can cost: 4 GiB."""
 KEY = re.compile(r"[A-Za-z0-9_.]{1,200}")
+FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
@@ -36,34 +45,42 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 
+FIELDS = {"dtype", "shape", "data_offsets"}
+
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
 def read_config(folder: Path) -> CardConfig:
     """A card's config.json through its closed schema."""
-    return validate(CardConfig, read_json(folder / CONFIG), str(folder / CONFIG))
+    return validate(CardConfig, read_json(folder / CONFIG, MAX_CONFIG), str(folder / CONFIG))
 
 
 def build(spec: ModelSpec, config: object, where: str = "config") -> nn.Module:
-    """A freshly initialised module of a family. The global random state is untouched.
+    """A freshly initialised module of a family, on the CPU. The global random state is untouched.
 
     Raises ConfigError for a config outside the family's schema or a model of more than 2**30 parameters.
     """
-    kind = resolve(spec.module)
-    checked = validate(kind.Config, config, f"{where} of family {spec.name!r}")
-    with torch.device("meta"):
-        layout = _layout(_construct(kind, checked, where))
+    outline(spec, config, where)
+    return _construct(spec, config, where, "cpu")
+
+
+def outline(spec: ModelSpec, config: object, where: str = "config") -> Layout:
+    """Names, dtypes and shapes of the tensors of a family's module, found without making them. Raises as `build`."""
+    state = _construct(spec, config, where, "meta").state_dict()
+    layout = {key: (value.dtype, tuple(value.shape)) for key, value in state.items()}
     size = sum(math.prod(shape) for _, shape in layout.values())
     if size > MAX_PARAMETERS:
         raise ConfigError(f"{where}: {size} parameters, at most {MAX_PARAMETERS} are allowed")
-    with torch.random.fork_rng(devices=[]):
-        return _construct(kind, checked, where)
+    return layout
 
 
-def _construct(kind: Any, config: object, where: str) -> nn.Module:
+def _construct(spec: ModelSpec, config: object, where: str, device: str) -> nn.Module:
+    kind = resolve(spec.module)
+    checked = validate(kind.Config, config, f"{where} of family {spec.name!r}")
     try:
-        module: nn.Module = kind(config)
-    except (ValueError, RuntimeError, TypeError) as error:  # values that each fit their bounds but not one another
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            module: nn.Module = kind(checked)
+    except Exception as error:  # values that each fit their bounds but not one another may fail anywhere
         raise ConfigError(f"{where}: these values do not make a model: {error}") from error
     return module
 
@@ -73,12 +90,12 @@ def load_module(folder: Path) -> tuple[nn.Module, ModelSpec, CardConfig]:
 
     Raises ConfigError, FormatError, NotFoundError or PluginError; each names the file, what was expected and found.
     """
-    card = read_config(folder)
+    card, where = read_config(folder), str(folder / CONFIG)
     spec = registry().spec(card.family)
     if card.preparation.filter is not None and card.preparation.filter not in spec.filters:
-        raise ConfigError(f"{folder / CONFIG}: family {spec.name!r} has no filter {card.preparation.filter!r}")
-    module = build(spec, card.config, str(folder / CONFIG))
-    state = read_weights(folder / WEIGHTS, _layout(module), card.weights)
+        raise ConfigError(f"{where}: family {spec.name!r} has no filter {card.preparation.filter!r}")
+    state = read_weights(folder / WEIGHTS, outline(spec, card.config, where), card.weights)
+    module = _construct(spec, card.config, where, "cpu")
     module.load_state_dict({key: _restore(value) for key, value in state.items()}, strict=True, assign=True)
     return module.eval().requires_grad_(True), spec, card
 
@@ -87,36 +104,43 @@ def _restore(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def _layout(module: nn.Module) -> Layout:
-    return {key: (value.dtype, tuple(value.shape)) for key, value in module.state_dict().items()}
-
-
 def read_weights(path: Path, expected: Layout, facts: WeightsFacts) -> dict[str, Tensor]:
     """The tensors of a safetensors file that matches `expected` exactly, is finite, and has the hash of `facts`."""
-    stored = getattr(torch, facts.dtype)
+    stored = FLOATS[facts.dtype]
     wanted = {key: (stored if dtype.is_floating_point else dtype, shape) for key, (dtype, shape) in expected.items()}
-    if not path.is_file():
-        raise FormatError(f"{path}: no such file")
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        header = _read_header(file, size, path)
-        _match(_check_header(header, size, path), wanted, path)
-        file.seek(0)
-        data = file.read(size + 1)
-    found = _digest(data)
+    data = _read_matching(path, wanted)
+    found = hashlib.sha256(data).hexdigest()
     if found != facts.sha256:
         raise FormatError(f"{path}: sha256 is {found}, config.json promises {facts.sha256}", "Fetch the card again.")
-    state: dict[str, Tensor] = safetensors.torch.load(data)
-    broken = [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    try:
+        state: dict[str, Tensor] = safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:  # its JSON reader is stricter in corners, such as -0
+        raise FormatError(f"{path}: {error}") from error
+    broken = _not_finite(state)
     if broken:
-        raise FormatError(f"{path}: tensor {broken[0]!r} holds NaN or infinite values")
+        raise FormatError(f"{path}: tensor {broken!r} holds NaN or infinite values; expected finite ones")
     return state
 
 
-def _digest(data: bytes) -> str:
-    import hashlib
+def _not_finite(state: dict[str, Tensor]) -> str | None:
+    """The first tensor with a NaN or an infinite value."""
+    return next(
+        (k for k, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())), None
+    )
 
-    return hashlib.sha256(data).hexdigest()
+
+def _read_matching(path: Path, wanted: Layout) -> bytes:
+    """The bytes of a file, read only once its header has been found to promise exactly the wanted tensors."""
+    if not path.is_file():
+        raise FormatError(
+            f"{path}: no such file", "zoo reads weights from safetensors files alone, never from a pickle."
+        )
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header = _read_header(file, size, path)
+        _match(_check_header(header, size, path), wanted, path)
+        file.seek(0)
+        return file.read(size)
 
 
 def _read_header(file: BinaryIO, size: int, path: Path) -> bytes:
@@ -124,50 +148,54 @@ def _read_header(file: BinaryIO, size: int, path: Path) -> bytes:
         raise FormatError(f"{path}: {size} bytes; too short for a safetensors file")
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= MAX_HEADER:
-        raise FormatError(f"{path}: header of {length} bytes; expected 2 to {MAX_HEADER}")
+        raise FormatError(f"{path}: no safetensors file: a header of {length} bytes, expected 2 to {MAX_HEADER}")
     if 8 + length > size:
-        raise FormatError(f"{path}: cut short: header of {length} bytes in a file of {size}")
+        raise FormatError(f"{path}: cut short: expected a header of {length} bytes, found a file of {size}")
     return file.read(length)
 
 
 def _check_header(header: bytes, size: int, path: Path) -> Layout:
     """Names, dtypes and shapes, once the header is known to describe exactly the bytes that follow it."""
-
-    def expect(good: bool, what: str) -> None:
-        if not good:
-            raise FormatError(f"{path}: {what}")
-
-    expect(header[:1] == b"{", "the header does not start with '{'")
+    if header[:1] != b"{":
+        raise FormatError(f"{path}: no safetensors file: its header starts with {header[:1]!r}, expected '{{'")
     entries = parse_json(header, f"{path} (header)")
-    expect(isinstance(entries, dict), "the header is no JSON object")
     metadata = entries.pop("__metadata__", {})
-    texts = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
-    expect(texts, "__metadata__ must map names to strings")
-    expect(0 < len(entries) <= MAX_TENSORS, f"{len(entries)} tensors; expected 1 to {MAX_TENSORS}")
-    layout: Layout = {}
-    spans = []
-    for key, entry in entries.items():
-        expect(KEY.fullmatch(key) is not None, f"tensor name {key[:60]!r} is not made of letters, digits, '_' and '.'")
-        expect(isinstance(entry, dict) and entry.keys() == {"dtype", "shape", "data_offsets"}, f"{key}: malformed entry")
-        shape, span = entry["shape"], entry["data_offsets"]
-        expect(isinstance(entry["dtype"], str) and entry["dtype"] in DTYPES, f"{key}: dtype {str(entry['dtype'])[:20]!r} is not allowed")
-        expect(_naturals(shape) and len(shape) <= 8 and 0 not in shape, f"{key}: impossible shape {str(shape)[:60]}")
-        expect(_naturals(span) and len(span) == 2 and span[0] <= span[1], f"{key}: impossible data_offsets {str(span)[:60]}")
-        dtype = DTYPES[entry["dtype"]]
-        need = math.prod(shape) * dtype.itemsize
-        expect(span[1] - span[0] == need, f"{key}: shape {shape} needs {need} bytes, data_offsets give {span[1] - span[0]}")
-        layout[key] = (dtype, tuple(shape))
-        spans.append((span[0], span[1]))
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError(f"{path}: expected __metadata__ to map names to strings")
+    if not 0 < len(entries) <= MAX_TENSORS:
+        raise FormatError(f"{path}: {len(entries)} tensors; expected 1 to {MAX_TENSORS}")
+    checked = {key: _check_entry(key, entry, path) for key, entry in entries.items()}
     end = 0
-    for start, stop in sorted(spans):
-        expect(start == end, f"a hole or an overlap at byte {min(start, end)} of the data")
+    for start, stop in sorted(span for _, _, span in checked.values()):
+        if start != end:
+            raise FormatError(f"{path}: a hole or an overlap at byte {min(start, end)} of the data")
         end = stop
-    expect(8 + len(header) + end == size, f"{size} bytes; the header describes {8 + len(header) + end}")
-    return layout
+    if 8 + len(header) + end != size:
+        raise FormatError(f"{path}: {size} bytes; the header describes {8 + len(header) + end}")
+    return {key: (dtype, shape) for key, (dtype, shape, _) in checked.items()}
 
 
-def _naturals(value: object) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+def _check_entry(key: str, entry: Any, path: Path) -> tuple[torch.dtype, tuple[int, ...], tuple[int, int]]:
+    """One tensor's dtype, shape and place in the data."""
+
+    def expect(good: bool, what: str, found: object) -> None:
+        if not good:
+            raise FormatError(f"{path}: tensor {key!r}: expected {what}, found {str(found)[:60]}")
+
+    if not KEY.fullmatch(key):
+        raise FormatError(f"{path}: tensor name {key[:60]!r}: expected up to 200 letters, digits, '_' and '.'")
+    expect(isinstance(entry, dict) and entry.keys() == FIELDS, "dtype, shape and data_offsets", entry)
+    name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    expect(isinstance(name, str) and name in DTYPES, f"a dtype of {', '.join(DTYPES)}", repr(name))
+    expect(_numbers(shape, 1) and len(shape) <= 8, "a shape of at most 8 positive numbers", shape)
+    expect(_numbers(offsets, 0) and len(offsets) == 2, "two data_offsets", offsets)
+    need = math.prod(shape) * DTYPES[name].itemsize
+    expect(offsets[1] - offsets[0] == need, f"{need} bytes for {name} {shape}", f"data_offsets {offsets}")
+    return DTYPES[name], tuple(shape), (offsets[0], offsets[1])
+
+
+def _numbers(value: object, low: int) -> bool:
+    return isinstance(value, list) and all(type(item) is int and low <= item <= MAX_SIDE for item in value)
 
 
 def _match(found: Layout, wanted: Layout, path: Path) -> None:
@@ -189,16 +217,21 @@ def _match(found: Layout, wanted: Layout, path: Path) -> None:
 
 
 def save_weights(module: nn.Module, folder: Path, dtype: str = "float32") -> WeightsFacts:
-    """Write model.safetensors, and return what config.json must say about it. FormatError if a value is not finite."""
-    stored = getattr(torch, dtype)
+    """Write model.safetensors, and return what config.json must say about it.
+
+    FormatError, and nothing written, for a value that is not finite or a tensor that `read_weights` would refuse.
+    """
+    if dtype not in FLOATS:
+        raise ConfigError(f"weights cannot be stored as {dtype!r}; expected one of {', '.join(FLOATS)}")
     state = {
-        key: (value.to(stored) if value.is_floating_point() else value).cpu().contiguous()
+        key: (value.to(FLOATS[dtype]) if value.is_floating_point() else value).cpu().contiguous()
         for key, value in module.state_dict().items()
     }
-    for key, value in state.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise FormatError(f"tensor {key!r} holds NaN or infinite values as {dtype}; nothing was written")
+    path, broken = folder / WEIGHTS, _not_finite(state)
+    if broken:
+        raise FormatError(f"{path}: tensor {broken!r} holds NaN or infinite values as {dtype}; nothing was written")
     # Bytes rather than the library's own file writer: it neither flushes to the disk nor keeps the usual file mode.
     data = safetensors.torch.save(state)
-    write_atomically(folder / WEIGHTS, lambda path: path.write_bytes(data))
-    return WeightsFacts(dtype=dtype, sha256=sha256(folder / WEIGHTS))  # type: ignore[arg-type]
+    _check_header(_read_header(io.BytesIO(data), len(data), path), len(data), path)
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+    return WeightsFacts(dtype=dtype, sha256=hashlib.sha256(data).hexdigest())  # type: ignore[arg-type]

@@ -1,0 +1,272 @@
+"""Figures with their protocol. What is measured follows from what the model can do."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo import cards, hub
+from zoo.data import Dataset, load_dataset
+from zoo.errors import InputError
+from zoo.model import Model, load
+from zoo.noise import Noise
+from zoo.recipes import machine
+
+IMPORTANCE_SAMPLES = 1000
+IMPORTANCE_IMAGES = 1000
+MAX_SAMPLES = 2000
+"""Generated images that a distance between sets uses at most."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every metric may use: the model and both splits, with images in [0, 1]."""
+
+    model: Model
+    test: Dataset
+    train: Dataset
+    data: str
+    seed: int
+    progress: bool
+
+    def images(self, dataset: Dataset) -> Tensor:
+        """(n, c, h, w) in [0, 1] as the model takes them; binary images are one fixed draw of this seed."""
+        x = dataset.images.float() / 255
+        if self.model.preparation.binarize:
+            return (Noise(self.seed, 0, len(x)).uniform(*x.shape[1:]) < x).float()
+        return x
+
+    def metric(self, name: str, values: Tensor | float, better: str, protocol: str, **more: Any) -> cards.Metric:
+        """A Metric of one value, or of the mean of one value per image with its standard error."""
+        if isinstance(values, Tensor):
+            values = values.double()
+            more = {"uncertainty": (values.std() / math.sqrt(len(values))).item(), "n": len(values)} | more
+            values = values.mean().item()
+        more = {"n": len(self.test), "unit": ""} | more
+        return cards.Metric(
+            name=name, value=_round(values), better=better, protocol=protocol, data=self.data, split="test", seed=self.seed,
+            **{key: _round(value) if isinstance(value, float) else value for key, value in more.items()},
+        )  # fmt: skip
+
+
+def evaluate(
+    name: str | Path,
+    *,
+    data: str | Path | None = None,
+    data_name: str | None = None,
+    limit: int | None = None,
+    device: str = "auto",
+    write: bool = False,
+    progress: bool = True,
+    seed: int = 0,
+) -> list[cards.Metric]:
+    """Measure a card on the test split of its data set; `write` puts the figures into the card.
+
+    data: the data set, by Hub name or folder; by default the one the card names. limit: the first so many images of each
+    split, for a quick look; such figures are not written.
+    """
+    if write and limit is not None:
+        raise InputError("figures on a part of the test split are not written to a card", "Leave --limit or --write out.")
+    folder = hub.locate(name)
+    model, facts = load(folder, device=device), cards.read_facts(folder)
+    source, spec = str(data or facts.training.data), model.spec
+    columns = next((r.columns for r in spec.recipes if r.name == model.name), {"image": "image"})
+    test, train = (
+        load_dataset(source, model.preparation, split=split, kind=spec.batch, columns=columns, limit=limit, progress=progress)
+        for split in ("test", "train")
+    )
+    bench = Bench(model, test, train, data_name or facts.training.data, seed, progress)
+    metrics = [metric for measure in _measures(model) for metric in measure(bench)]
+    if write:
+        updated = facts.model_copy(update={"metrics": metrics, "cost": cost(model, folder)})
+        cards.write_facts(folder, updated)
+    return metrics
+
+
+def _measures(model: Model) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
+    can = set(model.spec.capabilities)
+    if "elbo" in can:
+        yield bound
+    if "log_prob" in can:
+        yield likelihood
+    if {"encode", "decode"} <= can:
+        yield reconstruction
+    if "sample" in can:
+        yield distance
+        yield memorisation
+    if "translate" in can and model.spec.batch == "pairs":
+        yield paired_error
+
+
+def bound(bench: Bench) -> list[cards.Metric]:
+    """The evidence lower bound with one draw of z, and with `log_weights` the importance-weighted bound."""
+    model, x = bench.model, bench.images(bench.test)
+    elbo = model.elbo(x, seed=bench.seed, batch_size=256)
+    protocol = f"one draw of z per image; {_pixels(model)}"
+    found = [bench.metric("elbo", elbo, "higher", protocol, unit="nats")]
+    if not model.preparation.binarize:
+        found.append(bench.metric("bits_per_dim_bound", -elbo / (x[0].numel() * math.log(2)), "lower", protocol, unit="bits/dim"))
+    if hasattr(model.module, "log_weights"):
+        tight = importance_bound(model, x[:IMPORTANCE_IMAGES], IMPORTANCE_SAMPLES, bench.seed)
+        protocol = f"log of the mean of k = {IMPORTANCE_SAMPLES} importance weights; {_pixels(model)}"
+        found.append(bench.metric("importance_weighted_bound", tight, "higher", protocol, unit="nats"))
+    return found
+
+
+def _pixels(model: Model) -> str:
+    if model.preparation.binarize:
+        return "binary images, one fixed Bernoulli draw of the grey values"
+    return "8-bit values, uniformly dequantised"
+
+
+def importance_bound(model: Model, x: Tensor, k: int, seed: int, batch_size: int = 10) -> Tensor:
+    """log 1/k sum_k p(x, z_k) / q(z_k | x) for each image, (n,) nats (Burda et al. 2016, equation 8)."""
+    parts = []
+    for first in range(0, len(x), batch_size):
+        rows = x[first : first + batch_size].to(model.device)
+        noise = Noise(seed, first, first + len(rows), model.device)
+        with torch.no_grad():
+            weights: Tensor = model.module.log_weights(rows, noise, k)  # type: ignore[operator]
+        parts.append((weights.double().logsumexp(1) - math.log(k)).cpu())
+    return torch.cat(parts)
+
+
+def likelihood(bench: Bench) -> list[cards.Metric]:
+    """Exact log-likelihood, in nats and in bits per dimension."""
+    x = bench.images(bench.test)
+    nats = bench.model.log_prob(x, batch_size=256)
+    bits = -nats / (x[0].numel() * math.log(2))
+    protocol = f"exact; {_pixels(bench.model)}"
+    return [
+        bench.metric("log_likelihood", nats, "higher", protocol, unit="nats"),
+        bench.metric("bits_per_dim", bits, "lower", protocol, unit="bits/dim"),
+    ]
+
+
+def reconstruction(bench: Bench) -> list[cards.Metric]:
+    """Root mean square error of decode(encode(x)), per image."""
+    x = bench.images(bench.test)
+    error = (bench.model.reconstruct(x, batch_size=256).tensor - x).square().flatten(1).mean(1).sqrt()
+    return [bench.metric("reconstruction_rmse", error, "lower", "root mean square over pixels in [0, 1], mean over images")]
+
+
+def distance(bench: Bench) -> list[cards.Metric]:
+    """Sliced Wasserstein distance of samples to test images, with that of training images as the floor."""
+    n = min(len(bench.test), len(bench.train), MAX_SAMPLES)
+    real, floor = (bench.images(split)[:n] for split in (bench.test, bench.train))
+    made = bench.model.sample(n, seed=bench.seed, progress=bench.progress).tensor
+    value, least = (1000 * sliced_wasserstein(x, real, bench.seed) for x in (made, floor))
+    protocol = (
+        f"mean over Laplacian pyramid levels down to 16 pixels (Karras et al. 2018, section 5), times 1000; "
+        f"{n} samples against the first {n} test images, 128 patches of 7x7 an image, 512 directions"
+    )
+    baseline = f"training images: {least:.4g}"
+    return [bench.metric("sliced_wasserstein", value, "lower", protocol, n=n, baseline=baseline)]
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor, seed: int, patches: int = 128, directions: int = 512) -> float:
+    """Mean over pyramid levels of the sliced W1 between 7x7 patches of two equally large sets (n, c, h, w).
+
+    Patches of a level are normalised by the mean and deviation of each channel of their own set, as in the paper.
+    """
+    if a.shape != b.shape:
+        raise InputError(f"two sets of one shape are needed, found {tuple(a.shape)} and {tuple(b.shape)}")
+    draws = torch.Generator().manual_seed(seed)
+    distances = []
+    for level_a, level_b in zip(_pyramid(a), _pyramid(b), strict=True):
+        size = level_a.shape[1] * 49
+        axes = F.normalize(torch.randn(size, directions, generator=draws), dim=0)
+        sides = [(_patches(level, patches, draws) @ axes).sort(0).values for level in (level_a, level_b)]
+        distances.append((sides[0] - sides[1]).abs().mean().item())
+    return sum(distances) / len(distances)
+
+
+def _pyramid(x: Tensor) -> list[Tensor]:
+    """Laplacian levels from the full size down to 16 pixels (or to 7 for smaller images); the last is the low-pass rest."""
+    levels = []
+    while x.shape[-1] % 2 == 0 and x.shape[-1] >= 32:
+        small = F.avg_pool2d(x, 2)
+        levels.append(x - F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False))
+        x = small
+    return [*levels, x]
+
+
+def _patches(x: Tensor, count: int, draws: torch.Generator) -> Tensor:
+    """(n * count, c * 49): random 7x7 windows, normalised channel by channel over the whole set."""
+    n, c, h, w = x.shape
+    rows = torch.randint(h - 6, (n, count, 1, 1), generator=draws) + torch.arange(7).view(1, 1, 7, 1)
+    columns = torch.randint(w - 6, (n, count, 1, 1), generator=draws) + torch.arange(7).view(1, 1, 1, 7)
+    found = x.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1, 1), rows, columns].reshape(-1, 49, c)
+    found = (found - found.mean((0, 1))) / found.std((0, 1)).clamp_min(1e-8)
+    return found.flatten(1)
+
+
+def memorisation(bench: Bench) -> list[cards.Metric]:
+    """How near samples come to the training set, against how near unseen images come: about 1 or more is no copying."""
+    n = min(len(bench.test), MAX_SAMPLES)
+    train = bench.images(bench.train)
+    made = nearest(bench.model.sample(n, seed=bench.seed).tensor, train)
+    held_out = nearest(bench.images(bench.test)[:n], train)
+    ratio = (made.median() / held_out.median()).item()
+    protocol = (
+        f"median Euclidean pixel distance to the nearest of {len(train)} training images: "
+        f"{n} samples {made.median():.3g}, {n} test images {held_out.median():.3g}; the ratio"
+    )
+    return [bench.metric("nearest_neighbour_ratio", ratio, "higher", protocol, n=n)]
+
+
+def nearest(x: Tensor, among: Tensor, chunk: int = 256) -> Tensor:
+    """Euclidean distance (n,) from each image to its nearest neighbour."""
+    flat = among.flatten(1)
+    return torch.cat([torch.cdist(rows.flatten(1), flat).min(1).values for rows in x.split(chunk)])
+
+
+def paired_error(bench: Bench) -> list[cards.Metric]:
+    """Of a translator of pairs: L1, PSNR and SSIM between the translation and its target."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+    target = bench.images(bench.test)
+    given = target if bench.test.inputs is None else bench.test.inputs.float() / 255
+    made = bench.model.translate(given, prepared=bench.test.inputs is not None, seed=bench.seed).tensor
+    l1 = (made - target).abs().flatten(1).mean(1)
+    psnr = peak_signal_noise_ratio(made, target, 1.0, reduction="none", dim=(1, 2, 3))
+    ssim = structural_similarity_index_measure(made, target, data_range=1.0, reduction="none")
+    protocol = "translation with noise of this seed against its target, pixels in [0, 1]"
+    return [
+        bench.metric("l1", l1, "lower", protocol),
+        bench.metric("psnr", psnr, "higher", protocol, unit="dB"),
+        bench.metric("ssim", ssim if isinstance(ssim, Tensor) else ssim[0], "higher", protocol + ", 11x11 Gaussian window"),
+    ]
+
+
+def cost(model: Model, folder: Path) -> cards.Cost:
+    """What 16 images take, loaded and warm: the median of five goes."""
+    x = torch.rand(16, model.preparation.channels, model.preparation.size, model.preparation.size)
+    go: Callable[[], Any]
+    if "sample" in model.spec.capabilities:
+        go = lambda: model.sample(16, seed=0)  # noqa: E731
+    else:
+        go = lambda: model.translate(x)  # noqa: E731
+    go()
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        go()
+        seconds.append(time.perf_counter() - started)
+    return cards.Cost(
+        parameters=sum(p.numel() for p in model.module.parameters()),
+        bytes=(folder / "model.safetensors").stat().st_size,
+        seconds=_round(sorted(seconds)[2]),
+        machine=machine(model.device),
+    )
+
+
+def _round(value: float) -> float:
+    """Five significant digits: more would only change from machine to machine."""
+    return float(f"{value:.5g}")
