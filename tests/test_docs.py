@@ -1,0 +1,126 @@
+"""Every snippet of the README and of the docs runs; every command and hook has its place in them."""
+
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<code>.*?)^```$", re.M | re.S)
+SHORT = "--steps 2 --batch-size 4 --image-size 16 --set width=4 --set precision=float32".split()
+"""A training command in the docs runs its whole recipe; a test runs two steps of a small one."""
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    title: str
+    code: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(m["language"], m["title"] or "", m["code"]) for m in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the snippets take for granted: photos, a photo, a drawing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").symlink_to(faces)
+    Image.radial_gradient("L").convert("RGB").save("photo.jpg")
+    Image.linear_gradient("L").convert("RGB").save("drawing.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, desk: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.language == "python" and not block.title:
+            exec(compile(block.code, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_zoo_commands_of_a_page_run(page: Path, desk: Path) -> None:
+    code = "".join(block.code for block in blocks(page) if block.language == "sh" and not block.title)
+    for line in code.splitlines():
+        if line.startswith("zoo "):
+            run_zoo(line, desk)
+
+
+def run_zoo(line: str, folder: Path, **environment: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    if words[0] == "train":
+        known = {word for word in words if word.startswith("--")}
+        words += [word for pair in zip(SHORT[::2], SHORT[1::2], strict=True) if pair[0] not in known for word in pair]
+    done = subprocess.run([sys.executable, "-m", "zoo", *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_family_of_the_tutorial_obeys_the_laws(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written as the page says, installed as an installer would, then used."""
+    site = desk / "site"
+    for block in blocks(ROOT / "docs" / "add-a-family.md"):
+        if block.title.startswith(("zoo_ppca/", "tests/")):
+            path = site / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.code)
+    info = site / "zoo_ppca-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-ppca\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[zoo]\nppca = zoo_ppca\n")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+
+    test = next(block.code for block in blocks(ROOT / "docs" / "add-a-family.md") if block.title.startswith("tests/"))
+    law = [sys.executable, "-c", test + "\ntest_ppca_obeys_the_laws()"]
+    done = subprocess.run(law, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    commands = next(block.code for block in blocks(ROOT / "docs" / "add-a-family.md") if block.title == "after installing")
+    for line in commands.splitlines():
+        words = line.replace("zoo train", "zoo train --set precision=float32") if " train " in line else line
+        done = subprocess.run([sys.executable, "-m", "zoo", *shlex.split(words)[1:]], cwd=desk, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert (desk / "ppca.png").is_file()
+
+
+def test_every_command_stands_in_the_reference() -> None:
+    from zoo.cli import app
+
+    text = (ROOT / "docs" / "cli.md").read_text()
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__  # type: ignore[union-attr]
+        assert f"`zoo {name}" in text, name
+
+
+def test_every_family_and_card_stands_in_the_readme() -> None:
+    from zoo.hub import bundled
+    from zoo.registry import registry
+
+    text = (ROOT / "README.md").read_text()
+    ours = {family for plugin in registry().plugins if plugin.distribution == "genzoo" for family in plugin.families}
+    for family in ours:
+        assert f"docs/families/{family}.md" in text
+        assert (ROOT / "docs" / "families" / f"{family}.md").is_file()
+    for card in bundled():
+        assert f"(cards/{card})" in text
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_public_name_is_documented() -> None:
+    import zoo
+
+    text = (ROOT / "docs" / "api.md").read_text() + (ROOT / "docs" / "add-a-family.md").read_text()
+    errors = {name for name in zoo.__all__ if name.endswith("Error")}
+    for name in set(zoo.__all__) - errors - {"__version__"}:
+        assert re.search(rf"\b{name}\b", text), name
