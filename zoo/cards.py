@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from zoo.conditions import Condition
 from zoo.config import CardConfig, Config, Name, validate
+from zoo.errors import NotFoundError
 from zoo.files import read_json, to_json, write_atomically
 from zoo.images import Images
 from zoo.registry import registry
@@ -77,7 +79,7 @@ class Facts(Config):
     data_terms: str
     limits: list[str]
     training: Training
-    metrics: list[Metric] = []
+    metrics: list[Metric] = Field(default_factory=list)
     cost: Cost | None = None
     picture_inputs: Name | None = None
     """Of a translator: the card whose samples (seed 0) are the inputs in its picture."""
@@ -110,7 +112,11 @@ def render(folder: Path) -> str:
     spec = registry().spec(config.family)
     conditions: dict[str, Condition] = getattr(build(spec, config.config), "conditions", {})
     environment = Environment(
-        loader=PackageLoader("zoo", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=PackageLoader("zoo", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["figure"] = figure
     environment.filters["duration"] = duration
@@ -179,10 +185,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def picture(module: torch.nn.Module, spec: ModelSpec, config: CardConfig, inputs: str | None, n: int = 36) -> Images | None:
+def picture(
+    module: torch.nn.Module, spec: ModelSpec, config: CardConfig, inputs: str | None, n: int = 36
+) -> Images | None:
     """What stands on top of a card: samples at seed 0, not picked. For a translator: inputs above, results below.
 
-    The inputs are samples of another card, never images of a data set; without such a card there is no picture.
+    The inputs are samples of another card, never images of a data set; without such a card, as on a machine that does
+    not have it, there is no picture.
     """
     from zoo.model import Model, load
 
@@ -191,7 +200,10 @@ def picture(module: torch.nn.Module, spec: ModelSpec, config: CardConfig, inputs
         return model.sample(n, seed=0)
     if inputs is None or "translate" not in spec.capabilities:
         return None
-    given = load(inputs).sample(n // 3, seed=0)
+    try:
+        given = load(inputs).sample(n // 3, seed=0)
+    except NotFoundError:
+        return None
     return beside(model, given.tensor, n // 3)
 
 

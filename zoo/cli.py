@@ -2,12 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from zoo._version import __version__
 from zoo.errors import InputError, ZooError, did_you_mean
@@ -16,9 +18,14 @@ if TYPE_CHECKING:
     from zoo.images import Images
     from zoo.model import Model
 
+Pairs = list[tuple[str, str]]
+
 
 class Commands(TyperGroup):
-    """Turns what a command raises into a line on stderr and an exit status."""
+    """Turns what a command raises into a line on stderr and an exit status; ZOO_TRACEBACK=1 shows all of it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _light(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -28,20 +35,37 @@ class Commands(TyperGroup):
         except (ZooError, OSError) as error:
             if os.environ.get("ZOO_TRACEBACK") == "1":
                 raise
-            _fail(error)
+            _complain(error)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             resume = "; the same command with --resume goes on" if ctx.invoked_subcommand == "train" else ""
             typer.echo(f"interrupted{resume}", err=True)
             raise typer.Exit(130) from None
 
 
-def _fail(error: Exception) -> NoReturn:
+class Light(TyperCommand):
+    """A command that must start fast."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _light(super().get_params(ctx))
+
+
+def _light(params: list[Any]) -> list[Any]:
+    """Leave out typer's conversion of options that were not given: it imports pydantic, a third of a listing's time."""
+
+    def process(param: Any, ctx: Any, value: Any) -> Any:
+        return value if value is None or value is False else type(param).process_value(param, ctx, value)
+
+    for param in params:
+        param.process_value = partial(process, param)
+    return params
+
+
+def _complain(error: ZooError | OSError) -> None:
     from zoo.terminal import clean
 
-    hint = getattr(error, "hint", None)
-    text = getattr(error, "message", None) or str(error)
+    text, hint = (error.message, error.hint) if isinstance(error, ZooError) else (str(error), None)
     typer.echo(clean(f"error: {text}\n  {hint}" if hint else f"error: {text}"), err=True)
-    raise typer.Exit(1) from None
 
 
 app = typer.Typer(
@@ -51,18 +75,17 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 # Conditions are declared by each model, so the parser cannot know their names: it hands them over as they are.
 CONDITIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
-Card = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER", help="A card, as 'zoo list' shows it, or a folder.")]
-RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A recipe, as 'zoo list' shows it.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-Seed = Annotated[int | None, typer.Option(help="Same seed, same images; a fresh one by default.")]
+Card = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER", help="A card as 'zoo list' shows it, or its folder.")]
+RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A recipe as 'zoo list' shows it.")]
+Out = Annotated[Path, typer.Option(help="A .png, .jpg or .webp file, or a folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 BatchSize = Annotated[int, typer.Option(help="Images at once; changes the memory used, not the images.")]
 Columns = Annotated[int | None, typer.Option(help="Of the grid; as square as possible by default.")]
@@ -70,6 +93,7 @@ Data = Annotated[str | None, typer.Option(help="Data set: a folder or a Hub name
 DataName = Annotated[str | None, typer.Option(help="What the card calls the data set.")]
 Limit = Annotated[int | None, typer.Option(help="Use the first so many images.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="May be given many times.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(wanted: bool) -> None:
@@ -78,21 +102,22 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+
+
 @app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
-) -> None:
+def root(version: Version = False) -> None:
     """Deep generative models by name: zoo sample dcgan-celeba -n 16 --out faces.png"""
 
 
-@app.command("list")
+@app.command("list", cls=Light)
 def list_(
-    family: Annotated[str | None, typer.Option(help="Of this family only.")] = None, as_json: Json = False
+    family: Annotated[str | None, typer.Option(help="Only of this family.")] = None, as_json: Json = False
 ) -> None:
-    """The cards that load by name, and the recipes that can be trained."""
+    """Cards that load by name, and recipes to train."""
     from zoo.hub import bundled
     from zoo.registry import registry
-    from zoo.terminal import show
+    from zoo.terminal import pick, show
 
     found = registry()
     entries = [
@@ -104,40 +129,41 @@ def list_(
             "state": "bundled" if recipe.name in bundled() else "trainable",
             "summary": recipe.summary,
         }
-        for spec in (found.specs.values() if family is None else [found.spec(family)])
-        for recipe in sorted(spec.recipes, key=lambda recipe: recipe.name)
+        for spec in ([found.spec(family)] if family else found.specs.values())
+        for recipe in spec.recipes
     ]
+    entries.sort(key=lambda entry: str(entry["name"]))
     if as_json:
         return _print_json(entries)
     headers = ("name", "family", "task", "capabilities", "state")
-    show([[_text(entry[key]) for key in headers] for entry in entries], headers)
+    show(pick(entries, headers), headers)
     aside = sum(plugin.error is not None for plugin in found.plugins)
     if aside:
-        typer.echo(f"{aside} plugin(s) set aside: 'zoo plugins' says why.", err=True)
+        typer.echo(f"plugins set aside: {aside}; 'zoo plugins' says why", err=True)
 
 
 @app.command()
 def info(
     name: Card,
     as_json: Json = False,
-    where: Annotated[bool, typer.Option("--where", help="Only the card's folder.")] = False,
+    where: Annotated[bool, typer.Option("--where", help="Print only the card's folder.")] = False,
 ) -> None:
-    """What a card is, what it can do, how it was made and how good it is."""
+    """What a card is, can do and costs, and how it was made."""
     from zoo import hub
     from zoo.registry import registry
     from zoo.terminal import recipe_rows, show
 
-    recipes = {recipe.name: (recipe, spec) for spec in registry().specs.values() for recipe in spec.recipes}
     if where:
         return typer.echo(hub.locate(name))
-    if name not in recipes or name in hub.bundled():
+    if name in hub.bundled() or name not in registry().recipes:
         return _show_card(hub.locate(name), as_json)
-    recipe, spec = recipes[name]
-    if as_json:
-        import dataclasses
+    spec, recipe = registry().recipes[name]
+    if not as_json:
+        return show(recipe_rows(recipe, spec))
+    from dataclasses import asdict
 
-        return _print_json({"family": spec.name, "state": "trainable"} | dataclasses.asdict(recipe))
-    show(recipe_rows(recipe, spec))
+    capabilities = {"capabilities": spec.capabilities}
+    _print_json({"state": "trainable", "family": spec.name} | capabilities | asdict(recipe))
 
 
 @app.command(context_settings=CONDITIONS)
@@ -145,8 +171,8 @@ def sample(
     ctx: typer.Context,
     name: Card,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 16,
-    out: Annotated[Path | None, typer.Option(help="A .png, .jpg or .webp file, or a folder.")] = None,
-    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="As for translate; NAME-seedSEED.png by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same images; a fresh one by default.")] = None,
     start: Annotated[int, typer.Option(help="Number of the first sample in the seed's stream.")] = 0,
     batch_size: BatchSize = 64,
     device: Device = "auto",
@@ -155,18 +181,20 @@ def sample(
     force: Force = False,
     setting: Settings = None,
 ) -> None:
-    """Draw new images. Conditions of the model go by name: --label 7, --Blond_Hair true, or --set label=7."""
-    from zoo.model import fresh_seed, load
+    """New images. Conditions go by name: --label 7, --Blond_Hair true, or --set label=7."""
+    from zoo.hub import locate
 
     extra = _extra(ctx, name, ctx.args)
-    model = load(name, device=device, dtype=dtype)
+    folder = locate(name)  # a misspelt name should not have to wait for torch
+    from zoo.model import fresh_seed, load
+
+    model = load(folder, device=device, dtype=dtype)
+    given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
     seed = fresh_seed(seed)
     out = out or Path(f"{model.name}-seed{seed}.png")
     _check_out(out, force, range(start, start + n))
-    images = model.sample(
-        n, seed=seed, start=start, batch_size=batch_size, progress=sys.stdout.isatty(), **_controls(ctx, model, setting, extra)
-    )
-    _save(images, out, columns)
+    bar = sys.stdout.isatty()
+    _save(model.sample(n, seed=seed, start=start, batch_size=batch_size, progress=bar, **given), out, columns)
 
 
 @app.command(context_settings=CONDITIONS)
@@ -174,7 +202,7 @@ def translate(
     ctx: typer.Context,
     name: Card,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="PNG, JPEG or WebP files.")],
-    out: Annotated[Path, typer.Option(help="A .png, .jpg or .webp file, or a folder.")],
+    out: Out,
     prepared: Annotated[bool, typer.Option("--prepared", help="The images are in the input domain already.")] = False,
     seed: Annotated[int, typer.Option(help="Of the model's noise, if it has any.")] = 0,
     batch_size: BatchSize = 64,
@@ -184,22 +212,25 @@ def translate(
     force: Force = False,
     setting: Settings = None,
 ) -> None:
-    """Carry images into the other domain. Conditions of the model go by name, after the images."""
+    """Images carried into the other domain. Conditions go by name, after the images."""
+    from zoo.hub import locate
+
+    files = [*takewhile(lambda word: not word.startswith("--"), images)]
+    extra = _extra(ctx, name, images[len(files) :])
+    folder = locate(name)
     from zoo.model import load
 
-    files = [*_until_option(images)]
-    extra = _extra(ctx, name, images[len(files) :])
-    model = load(name, device=device, dtype=dtype)
+    model = load(folder, device=device, dtype=dtype)
+    given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
     _check_out(out, force, range(len(files)))
-    given = _controls(ctx, model, setting, extra)
     _save(model.translate(files, prepared=prepared, seed=seed, batch_size=batch_size, **given), out, columns)
 
 
 @app.command()
 def plugins(as_json: Json = False) -> None:
-    """Every installed plugin: what it provides, or why it was set aside."""
+    """Installed plugins: what each provides, or why it was set aside."""
     from zoo.registry import registry
-    from zoo.terminal import show
+    from zoo.terminal import pick, show
 
     entries = [
         {
@@ -208,7 +239,7 @@ def plugins(as_json: Json = False) -> None:
             "version": plugin.version,
             "module": plugin.module,
             "families": [*plugin.families],
-            "seconds": round(plugin.seconds, 4),
+            "import_ms": round(1000 * plugin.seconds, 1),
             "state": "loaded" if plugin.error is None else "set aside",
             "reason": plugin.error or "",
         }
@@ -216,8 +247,8 @@ def plugins(as_json: Json = False) -> None:
     ]
     if as_json:
         return _print_json(entries)
-    headers = ("plugin", "distribution", "version", "module", "families", "seconds", "state", "reason")
-    show([[_text(entry[key]) for key in headers] for entry in entries], headers)
+    headers = ("plugin", "distribution", "version", "module", "families", "import_ms", "state", "reason")
+    show(pick(entries, headers), headers)
 
 
 @app.command()
@@ -226,25 +257,25 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; at the end it is a card.")],
     data: Data = None,
     data_name: DataName = None,
-    steps: Annotated[int | None, typer.Option()] = None,
-    batch_size: Annotated[int | None, typer.Option()] = None,
-    image_size: Annotated[int | None, typer.Option()] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
     device: Device = "auto",
     limit: Limit = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     setting: Settings = None,
 ) -> None:
-    """Train a recipe, on its own data or on yours. The result is a card."""
+    """A recipe, on its own data or on yours. Leaves a card. --set takes any setting of the recipe, loop or model."""
+    own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
+    overrides = _overrides(setting) | {key: value for key, value in own.items() if value is not None}
     import zoo
 
-    own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
-    overrides = {key: _value(text) for key, text in _pairs(setting)} | {k: v for k, v in own.items() if v is not None}
-    for key in overrides.keys() & {"name", "out", "data", "data_name", "resume", "device", "progress", "limit"}:
-        raise typer.BadParameter(f"{key} is no setting of a recipe; see 'zoo train --help'", param_hint="--set")
     model = zoo.train(
         name, out=out, data=data, data_name=data_name, resume=resume, device=device, limit=limit, **overrides
     )
-    typer.echo(f"{out} is now the card {model.name}: 'zoo info {_path(out)}' shows it.")
+    # A bare word would be looked up as a name.
+    folder = out if os.sep in str(out) else f".{os.sep}{out}"
+    typer.echo(f"{out} is the card of {model.name}; see it with: zoo info {folder}")
 
 
 @app.command()
@@ -253,12 +284,12 @@ def evaluate(
     data: Data = None,
     data_name: DataName = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     device: Device = "auto",
-    write: Annotated[bool, typer.Option(help="Write the figures into the card.")] = True,
+    write: Annotated[bool, typer.Option("--write", help="Write the figures into the card.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a card on a data set."""
+    """The figures of a card, measured on a data set."""
     import zoo
     from zoo.terminal import METRIC_HEADERS, metric_rows, show
 
@@ -271,48 +302,74 @@ def evaluate(
 
 
 def _show_card(folder: Path, as_json: bool) -> None:
-    from zoo.cards import read_facts
+    from zoo.cards import FACTS, read_facts
     from zoo.registry import registry
-    from zoo.terminal import card_rows, show
+    from zoo.terminal import card_rows, fact_rows, show
     from zoo.weights import build, read_config
 
-    config, facts = read_config(folder), read_facts(folder)
+    config = read_config(folder)
+    facts = read_facts(folder) if (folder / FACTS).is_file() else None  # a card loads without its facts
     spec = registry().spec(config.family)
     conditions = getattr(build(spec, config.config), "conditions", {})
     if not as_json:
-        return show(card_rows(config, facts, spec, conditions, folder))
+        return show([*card_rows(config, spec, conditions, folder), *(fact_rows(facts) if facts else [])])
     said = {"conditions": {key: kind.text() for key, kind in conditions.items()}, "capabilities": spec.capabilities}
-    _print_json({"folder": str(folder), **said, **config.model_dump(mode="json"), **facts.model_dump(mode="json")})
+    _print_json(
+        {"folder": str(folder)}
+        | said
+        | config.model_dump(mode="json")
+        | (facts.model_dump(mode="json") if facts else {})
+    )
 
 
-def _extra(ctx: typer.Context, name: str, words: Sequence[str]) -> list[tuple[str, str]]:
+def _pairs(given: Sequence[str] | None) -> Pairs:
+    """`key=value` of each --set; a hyphen in a key is an underscore."""
+    for item in given or ():
+        if item.find("=") < 1:
+            raise typer.BadParameter(f"{item!r} is not KEY=VALUE, like lr=0.0001", param_hint="--set")
+    return [(key.replace("-", "_"), text) for key, _, text in (item.partition("=") for item in given or ())]
+
+
+def _extra(ctx: typer.Context, name: str, words: Sequence[str]) -> Pairs:
     """Conditions given as options, `--label 7` or `--label=7`, which the parser left alone."""
     if name.startswith("-"):
         ctx.fail(f"{name!r} stands before the model's name; conditions come after it.")
     pairs, rest = [], iter(words)
     for word in rest:
         if not word.startswith("--"):
-            ctx.fail(f"unexpected argument {word!r}.")
+            ctx.fail(f"Unexpected argument {word!r}.")
         key, equals, text = word[2:].partition("=")
-        if not equals and (text := next(rest, "")) == "":
-            ctx.fail(f"option {word!r} needs a value.")
+        text = text if equals else next(rest, "")
+        if not text:
+            ctx.fail(f"Option {word!r} needs a value.")
         pairs.append((key.replace("-", "_"), text))
     return pairs
 
 
-def _until_option(words: Sequence[str]) -> Iterator[str]:
-    for word in words:
-        if word.startswith("--"):
-            return
-        yield word
+def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) -> dict[str, Any]:
+    """Conditions with their values read. A misspelt option is a usage error; the values are the model's to check."""
+    from zoo.conditions import Categorical, Flags
+
+    declared = model.conditions
+    known = {*declared, *(flag for kind in declared.values() if isinstance(kind, Flags) for flag in kind.names)}
+    for key, _ in extra:
+        if key not in known:
+            hint = did_you_mean(key, known | {param.name for param in ctx.command.params if param.name})
+            ctx.fail(f"{model.name} has no option or condition {key!r}. {hint}")
+    values = {}
+    for key, text in pairs:
+        kind = declared.get(key)
+        # A class called "7" is that class, wherever it stands in the list.
+        values[key] = text if isinstance(kind, Categorical) and text in kind.names else _value(text)
+    return values
 
 
-def _pairs(given: Sequence[str] | None) -> list[tuple[str, str]]:
-    """`key=value` of each --set; a hyphen in a key is an underscore."""
-    for item in given or ():
-        if "=" not in item.lstrip("="):
-            raise typer.BadParameter(f"{item!r} is not KEY=VALUE, like lr=0.0001", param_hint="--set")
-    return [(key.replace("-", "_"), text) for key, _, text in (item.partition("=") for item in given or ())]
+def _overrides(setting: Sequence[str] | None) -> dict[str, Any]:
+    """Settings of a training run; what `zoo.train` takes under a name of its own has its own option."""
+    overrides = {key: _value(text) for key, text in _pairs(setting)}
+    for key in overrides.keys() & {"name", "out", "data", "data_name", "resume", "device", "progress", "limit"}:
+        raise typer.BadParameter(f"{key!r} is no setting of a recipe; see 'zoo train --help'", param_hint="--set")
+    return overrides
 
 
 def _value(text: str) -> Any:
@@ -325,51 +382,23 @@ def _value(text: str) -> Any:
         return text
 
 
-def _controls(
-    ctx: typer.Context, model: "Model", setting: Sequence[str] | None, extra: Sequence[tuple[str, str]]
-) -> dict[str, Any]:
-    """The conditions for one call; the model checks their values."""
-    from zoo.conditions import Categorical, Flags
-
-    declared = model.conditions
-    flags = [name for kind in declared.values() if isinstance(kind, Flags) for name in kind.names]
-    options = [param.opts[-1].lstrip("-").replace("-", "_") for param in ctx.command.params]
-    for key, _ in extra:
-        if key not in declared and key not in flags:
-            ctx.fail(f"{model.name} has no option or condition --{key}. {did_you_mean(key, [*declared, *flags, *options])}")
-
-    def read(key: str, text: str) -> Any:
-        kind = declared.get(key)
-        return text if isinstance(kind, Categorical) and text in kind.names else _value(text)
-
-    return {key: read(key, text) for key, text in [*_pairs(setting), *extra]}
-
-
-def _check_out(out: Path, force: bool, samples: range) -> None:
+def _check_out(out: Path, force: bool, numbers: range) -> None:
     """Refuse before any work what could not be written, or would overwrite a file."""
     from zoo.images import SUFFIXES
 
-    folder = not out.suffix or out.is_dir()
-    if not folder and out.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{out}: cannot write {out.suffix!r} files; use {', '.join(SUFFIXES)} or a folder")
-    taken = [path for path in ([out / f"{i:05d}.png" for i in samples] if folder else [out]) if path.exists()]
+    if not out.suffix or out.is_dir():
+        taken = [path for path in out.glob("*.png") if path.stem.isdecimal() and int(path.stem) in numbers]
+    elif out.suffix.lower() in SUFFIXES:
+        taken = [out] if out.exists() else []
+    else:
+        raise InputError(f"{out}: cannot write {out.suffix!r} files", f"Use {', '.join(SUFFIXES)} or a folder.")
     if taken and not force:
-        raise InputError(f"{taken[0]} exists already", "Give another --out, or --force to overwrite.")
+        raise InputError(f"{min(taken)} exists already", "Give another --out, or --force to overwrite it.")
 
 
 def _save(images: "Images", out: Path, columns: int | None) -> None:
     images.save(out, columns=columns)
-    seed = f", seed {images.info['seed']}" if "seed" in images.info else ""
-    typer.echo(f"wrote {_path(out)}: {len(images)} image{'s' * (len(images) > 1)}{seed}")
-
-
-def _path(out: Path) -> str:
-    """A path as `zoo info` takes it back: a folder in the current one needs its './'."""
-    return str(out) if os.sep in str(out) else f".{os.sep}{out}"
-
-
-def _text(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    typer.echo(f"wrote {out}: {len(images)} image{'s' * (len(images) != 1)}, seed {images.info['seed']}")
 
 
 def _print_json(value: Any) -> None:

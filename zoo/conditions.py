@@ -4,11 +4,12 @@ A module declares `conditions: dict[str, Condition]`; its methods take each as a
 with one row per sample, or None where the user left it out.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import InputError, did_you_mean
+from zoo.errors import ConfigError, InputError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,9 @@ class Categorical:
     """One of several named classes. Given as a name or an index; the module gets int64 (n,)."""
 
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_names(self)
 
     def tensor(self, key: str, value: object, n: int) -> "Tensor":
         import torch
@@ -31,7 +35,7 @@ class Categorical:
                 return self.names.index(item)
             raise InputError(f"{key}={item!r} is no class of this model", did_you_mean(item, self.names))
         index = _number(key, item)
-        if index != int(index) or not 0 <= index < len(self.names):
+        if not math.isfinite(index) or index != int(index) or not 0 <= index < len(self.names):
             raise InputError(f"{key}={item!r}: expected a name or an index from 0 to {len(self.names) - 1}")
         return int(index)
 
@@ -45,6 +49,9 @@ class Flags:
 
     names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        _check_names(self)
+
     def tensor(self, key: str, value: object, n: int) -> "Tensor":
         import torch
 
@@ -54,6 +61,8 @@ class Flags:
         for name, given in value.items():
             if name not in self.names:
                 raise InputError(f"{key} has no flag {name!r}", did_you_mean(str(name), self.names))
+            if given is None:
+                continue
             for row, item in enumerate(_rows(name, given, n)):
                 if item not in (0, 1):
                     raise InputError(f"{name}={item!r}: expected true or false")
@@ -72,16 +81,21 @@ class Continuous:
     high: float
     size: int = 1
 
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf or self.size < 1:
+            raise ConfigError(f"expected finite low < high and size >= 1, found {self}")
+
     def tensor(self, key: str, value: object, n: int) -> "Tensor":
         import torch
 
-        array = torch.as_tensor(value, dtype=torch.float32) if not isinstance(value, str) else None
-        if array is None or array.ndim > 2:
-            raise InputError(f"{key}={value!r}: expected {self.text()}")
+        try:
+            array = torch.as_tensor(value, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{key}={value!r}: expected {self.text()}") from error
         if array.ndim == 1 and self.size == 1:
             array = array[:, None]
         try:
-            array = array.expand(n, self.size).contiguous()
+            array = array.expand(n, self.size).clone()
         except RuntimeError as error:
             raise InputError(f"{key}: shape {tuple(array.shape)} does not fit ({n}, {self.size})") from error
         if not bool(((array >= self.low) & (array <= self.high)).all()):
@@ -101,20 +115,32 @@ def tensors(declared: Mapping[str, Condition], given: Mapping[str, Any], n: int)
     A flag may be given by its own name. InputError for an unknown name or a value that does not fit.
     """
     owners = {flag: key for key, kind in declared.items() if isinstance(kind, Flags) for flag in kind.names}
-    values: dict[str, Any] = {}
+    values = {name: value for name, value in given.items() if name in declared and value is not None}
     for name, value in given.items():
         if name in declared:
-            values[name] = value
-        elif name in owners:
-            values.setdefault(owners[name], {})[name] = value
-        else:
+            continue
+        if name not in owners:
             known = [*declared, *owners]
             hint = did_you_mean(name, known) if known else "This model takes no conditions."
             raise InputError(f"unknown condition {name!r}", hint)
-    return {
-        key: kind.tensor(key, values[key], n) if values.get(key) is not None else None
-        for key, kind in declared.items()
-    }
+        if value is not None:
+            values[owners[name]] = _with_flag(owners[name], values.get(owners[name], {}), name, value)
+    return {key: kind.tensor(key, values[key], n) if key in values else None for key, kind in declared.items()}
+
+
+def _with_flag(key: str, flags: object, name: str, value: object) -> object:
+    """A mapping of flags with one more, given by its own name; anything but a mapping is left to be refused."""
+    if not isinstance(flags, Mapping):
+        return flags
+    if name in flags:
+        raise InputError(f"{name} is given twice: by its own name and in {key}")
+    return {**flags, name: value}
+
+
+def _check_names(condition: Categorical | Flags) -> None:
+    names = condition.names
+    if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"expected one or more different names, found {names!r}")
 
 
 def _rows(key: str, value: object, n: int) -> Sequence[object]:

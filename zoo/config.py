@@ -1,4 +1,4 @@
-"""Closed schemas: a model's `Config` and a card's config.json. Unknown keys, wrong types and wide values are refused."""
+"""Closed schemas: a model's `Config` and a card's config.json. Unknown keys, wrong types, wide values are refused."""
 
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,10 +14,10 @@ Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$", max_length=64)]
 class Config(pydantic.BaseModel):
     """Base of every model's nested `Config`: frozen and closed. Give every number and every list its bounds."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
-class Weights(Config):
+class WeightsFacts(Config):
     """What a card says about its model.safetensors."""
 
     dtype: Literal["float32", "float16", "bfloat16"]
@@ -26,7 +26,7 @@ class Weights(Config):
 
 
 class CardConfig(Config):
-    """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is ever acted on."""
+    """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is acted on."""
 
     format: Literal[1] = 1
     name: Name
@@ -35,7 +35,7 @@ class CardConfig(Config):
     """Distribution that provides the family; shown as text when the family is missing, never acted on."""
     config: dict[str, Any]
     preparation: Preparation
-    weights: Weights
+    weights: WeightsFacts
 
 
 Schema = TypeVar("Schema", bound=pydantic.BaseModel)
@@ -57,7 +57,7 @@ def validate(schema: type[Schema], values: object, where: str) -> Schema:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """A dotted path. Keys come from files: one that is no plain word is quoted, so that no control character is printed."""
+    """A dotted path. Keys come from files: all but plain words are quoted, so that no control character is printed."""
     return ".".join(
         str(part) if str(part).isidentifier() and len(str(part)) <= 60 else _short(part) for part in location
     )

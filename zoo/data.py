@@ -1,7 +1,10 @@
 """Data sets -> endless batches. Anything `datasets.load_dataset` reads, decoded once into uint8."""
 
+import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,11 @@ from zoo.errors import DataError, ZooError, did_you_mean
 from zoo.images import crop_and_resize, decode_image
 from zoo.spec import Preparation
 
-LABELS = {"labelled": "label", "attributes": "attributes"}
+LABELS = {"labelled": "label", "attributes": "attributes", "unpaired": "domain"}
 """Batch kind -> the entry of a recipe's `columns` that names its labels."""
+
+DATA_FILES = {".parquet", ".arrow"}
+IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
 
 Filter = Callable[[Tensor], Tensor]
 
@@ -31,12 +37,22 @@ class Dataset:
     inputs: Tensor | None = None
     """uint8 (n, c, h, w): the other half of each pair, when the data set has one."""
     labels: Tensor | None = None
-    """int64 (n,), or float (n, k) for attributes."""
+    """int64 (n,): classes, or domains 0 and 1; float (n, k) of 0 and 1 for attributes."""
     names: tuple[str, ...] = ()
-    """Names of the classes or attributes."""
+    """Names of the classes, attributes or domains."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of all that a run sees; a resumed run must find the same."""
+        digest = hashlib.sha256()
+        for part in (self.images, self.inputs, self.labels):
+            if part is not None:
+                digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+                digest.update(part.contiguous().numpy().data)
+        return digest.hexdigest()
 
 
 def load_dataset(
@@ -52,7 +68,8 @@ def load_dataset(
     """Every image of one split, cropped and resized by `preparation`.
 
     source: a Hub data set name, or a folder: of images (with or without a folder per class), or of parquet files.
-    columns: which column is `image`, `label`, `attributes` (comma-separated) or `input` (the given half of a pair).
+    columns: which column is `image`, `label`, `attributes` (comma-separated), `input` (the given half of a pair) or
+    `domain` (two values, which part the images of an unpaired set; the smaller value is the first domain).
     Raises DataError naming the source, the column or the image at fault.
     """
     columns = {"image": "image", **(columns or {})}
@@ -64,10 +81,10 @@ def load_dataset(
         raise DataError(f"{source}: split {split!r} is empty")
     images = _decode(rows, columns["image"], preparation, str(source), progress)
     inputs = _decode(rows, columns["input"], preparation, str(source), progress) if "input" in columns else None
-    labels, names = None, ()
-    if kind in LABELS:
-        labels, names = _labels(rows, wanted, kind, str(source))
-    return Dataset(str(source), split, images, inputs, labels, names)
+    if kind not in LABELS:
+        return Dataset(str(source), split, images, inputs)
+    read = {"labelled": _classes, "attributes": _attributes, "unpaired": _domains}[kind]
+    return Dataset(str(source), split, images, inputs, *read(rows, wanted, str(source)))
 
 
 def _open(source: str, split: str) -> Any:
@@ -75,24 +92,19 @@ def _open(source: str, split: str) -> Any:
     import datasets
 
     folder = Path(source).expanduser()
-    looks_like_path = source.startswith(("/", ".", "~")) or folder.exists()
-    if looks_like_path and not folder.is_dir():
-        raise DataError(f"data: no folder {source}", "--data takes a folder of images, a data set folder, or a Hub name.")
-    suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()} if looks_like_path else set()
-    if looks_like_path and not suffixes & {".parquet", ".arrow", ".csv", ".json", ".jsonl", ".png", ".jpg", ".jpeg", ".webp"}:
-        raise DataError(f"data: {source} holds no images and no data files", "Expected .png, .jpg, .webp or .parquet files.")
+    local = source.startswith(("/", ".", "~")) or folder.exists()
+    holds_data = local and bool(_suffixes(folder) & DATA_FILES)
     try:
         with _quiet():
-            if looks_like_path and not suffixes & {".parquet", ".arrow"}:
+            if local and not holds_data:
                 found = datasets.load_dataset("imagefolder", data_dir=str(folder))
             else:
-                found = datasets.load_dataset(str(folder) if looks_like_path else source)
+                found = datasets.load_dataset(str(folder) if local else source)
     except Exception as error:  # the library raises many kinds, of its own and of its file systems
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"data: cannot read {source}: {reason}", "Check the name, the network, or give --data FOLDER.") from error
+        hint = "Check the name, the network, or give --data FOLDER."
+        raise DataError(f"data: cannot read {source}: {reason}", hint) from error
     if split not in found:
-        if split != "train" and len(found) == 1:
-            raise DataError(f"{source} has no split {split!r}, only {', '.join(found)}")
         raise DataError(f"{source} has no split {split!r}", did_you_mean(split, found))
     rows = found[split]
     for name, feature in rows.features.items():
@@ -101,23 +113,30 @@ def _open(source: str, split: str) -> Any:
     return rows
 
 
-def _quiet() -> Any:
-    """Hide the library's own progress bars: ours counts images."""
-    import contextlib
+def _suffixes(folder: Path) -> set[str]:
+    """What kinds of files a folder holds; DataError when nothing in it could be a data set."""
+    if not folder.is_dir():
+        hint = "--data takes a folder of images, a data set folder, or a Hub name."
+        raise DataError(f"data: no folder {folder}", hint)
+    found = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
+    if not found & (DATA_FILES | IMAGE_FILES):
+        hint = "Expected .png, .jpg, .webp or .parquet files."
+        raise DataError(f"data: {folder} holds no images and no data files", hint)
+    return found
 
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the library's own progress bars: ours counts images."""
     import datasets
 
-    @contextlib.contextmanager
-    def quiet() -> Iterator[None]:
-        shown = datasets.are_progress_bars_disabled()
-        datasets.disable_progress_bars()
-        try:
-            yield
-        finally:
-            if not shown:
-                datasets.enable_progress_bars()
-
-    return quiet()
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()
 
 
 def _wanted(found: list[str], columns: Mapping[str, str], kind: str, source: str) -> list[str]:
@@ -127,7 +146,9 @@ def _wanted(found: list[str], columns: Mapping[str, str], kind: str, source: str
     if kind in LABELS:
         key = LABELS[kind]
         if key not in columns:
-            raise DataError(f"a recipe of {kind} batches must name its {key} column", f"{source} has: {', '.join(found)}.")
+            raise DataError(
+                f"a recipe of {kind} batches must name its {key} column", f"{source} has: {', '.join(found)}."
+            )
         names = columns[key].split(",")
     for name in [columns[key] for key in keys] + names:
         if name not in found:
@@ -145,7 +166,9 @@ def _decode(rows: Any, column: str, preparation: Preparation, source: str, progr
 
 def _decode_one(cell: Any, preparation: Preparation, where: str) -> "np.typing.NDArray[np.uint8]":
     if not isinstance(cell, dict) or not (cell.get("bytes") or cell.get("path")):
-        raise DataError(f"{where} is no image, but {type(cell).__name__}", "Name the image column: --column image=NAME.")
+        raise DataError(
+            f"{where} is no image, but {type(cell).__name__}", "Name the image column: --column image=NAME."
+        )
     if cell.get("path"):
         where += f" ({cell['path']})"
     try:
@@ -160,15 +183,30 @@ def _decode_one(cell: Any, preparation: Preparation, where: str) -> "np.typing.N
     return crop_and_resize(picture, preparation)
 
 
-def _labels(rows: Any, wanted: list[str], kind: str, source: str) -> tuple[Tensor, tuple[str, ...]]:
-    if kind == "attributes":
-        table = np.stack([np.asarray(rows[name], dtype=np.float32) for name in wanted], axis=1)
-        return torch.from_numpy(table), tuple(wanted)
-    values = np.asarray(rows[wanted[0]])
+def _classes(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
+    values = np.asarray(rows[wanted[0]][:])
     if values.dtype.kind not in "iub" or values.min() < 0:
         raise DataError(f"{source}: column {wanted[0]!r} holds no class indices (whole numbers from 0)")
     names = getattr(rows.features[wanted[0]], "names", None) or [str(i) for i in range(int(values.max()) + 1)]
     return torch.from_numpy(values.astype(np.int64)), tuple(names)
+
+
+def _attributes(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
+    table = [np.asarray(rows[name][:]) for name in wanted]
+    for name, values in zip(wanted, table, strict=True):
+        if values.dtype.kind not in "iubf" or not np.isin(values, (0, 1)).all():
+            raise DataError(f"{source}: column {name!r} is no attribute (true and false, or 1 and 0)")
+    return torch.from_numpy(np.stack(table, axis=1).astype(np.float32)), tuple(wanted)
+
+
+def _domains(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
+    values = np.asarray(rows[wanted[0]][:])
+    kinds = np.unique(values).tolist() if values.dtype.kind in "iubU" else []
+    if len(kinds) != 2:
+        raise DataError(f"{source}: column {wanted[0]!r} must part the images in two domains, by two values")
+    domains = values == kinds[1]
+    known = getattr(rows.features[wanted[0]], "names", None)
+    return torch.from_numpy(domains.astype(np.int64)), tuple(known[kind] if known else str(kind) for kind in kinds)
 
 
 def _track(rows: Any, progress: bool, title: str) -> Any:
@@ -182,8 +220,10 @@ def _track(rows: Any, progress: bool, title: str) -> Any:
 class Batches:
     """Endless shuffled batches, on the device, in [0, 1].
 
-    Batch number k is a function of the seed and k alone, so a resumed run sees exactly the batches it would have seen.
-    `next()` gives, by kind: images x; labelled (x, y); attributes (x, a); pairs (x, y), input first; unpaired (a, b).
+    Batch number k is a function of the seed and k alone, so a resumed run sees exactly the batches it would have seen;
+    several processes share it. `batch_size` counts the images of all of them.
+    `next()` gives, by kind: images x; labelled (x, y); attributes (x, a); pairs (x, y), input first; unpaired (a, b),
+    one batch of each domain, each shuffled by itself.
     """
 
     def __init__(
@@ -201,10 +241,18 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if not 1 <= batch_size <= len(dataset):
-            raise DataError(f"batch size {batch_size} does not fit {dataset.source}, which has {len(dataset)} images")
         if kind == "pairs" and filter is None and dataset.inputs is None:
             raise DataError(f"{dataset.source}: pairs need an input column or an input filter")
+        if kind in LABELS and dataset.labels is None:
+            raise DataError(f"{dataset.source}: {kind} batches need its {LABELS[kind]} column")
+        self._domains = _domain_rows(dataset, kind)
+        available = min(len(rows) for rows in self._domains)
+        if not 1 <= batch_size <= available:
+            whose = "which has" if len(self._domains) == 1 else "whose smaller domain has"
+            hint = f"Give --batch-size {available} or less, or more images." if available else None
+            raise DataError(f"batch size {batch_size} does not fit {dataset.source}, {whose} {available} images", hint)
+        if batch_size % world:
+            raise DataError(f"a batch of {batch_size} cannot be shared equally by {world} processes")
         self.dataset, self.kind, self.batch_size, self.preparation = dataset, kind, batch_size, preparation
         self.seed, self.flip, self.jitter, self.filter, self.device = seed, flip, jitter, filter, torch.device(device)
         self.rank, self.world = rank, world
@@ -213,11 +261,11 @@ class Batches:
         self._images = dataset.images.to(self.device if fits else "cpu")
         self._inputs = None if dataset.inputs is None else dataset.inputs.to(self._images.device)
         self._labels = None if dataset.labels is None else dataset.labels.to(self._images.device)
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._orders: dict[int, tuple[int, Tensor]] = {}
 
     def __len__(self) -> int:
-        """Batches in one pass over the data; a last, smaller one is left out."""
-        return len(self.dataset) // self.batch_size
+        """Batches in one pass over the data (over the larger domain); a last, smaller one is left out."""
+        return max(len(rows) for rows in self._domains) // self.batch_size
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -227,15 +275,35 @@ class Batches:
         return self.at(number)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"consumed": self.consumed}
+        return {"consumed": self.consumed, "images": len(self.dataset), "data": self.dataset.fingerprint}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there. DataError when the images are not those that the state was taken with."""
+        if state.get("data", self.dataset.fingerprint) != self.dataset.fingerprint:
+            raise DataError(
+                f"{self.dataset.source}: not the data this run was begun with "
+                f"({state['images']} images then, {len(self.dataset)} now, by content not the same)",
+                "Resume with the same data, or begin anew in another --out.",
+            )
         self.consumed = int(state["consumed"])
 
     def at(self, number: int) -> Any:
         """Batch `number` of the endless stream."""
-        rows = self._rows(number)
-        draws = torch.Generator().manual_seed(_mix(self.seed, number, self.rank))
+        # Every process augments the whole batch and keeps its share: what is drawn does not depend on their number.
+        draws = torch.Generator().manual_seed(_mix(self.seed, number, 0))
+        mine = slice(self.rank, None, self.world)
+        rows = [self._rows(number, domain) for domain in range(len(self._domains))]
+        x, *others = [self._augmented(part, draws)[mine] for part in rows]
+        if self.kind == "unpaired":
+            return x, others[0]
+        if self.kind == "pairs":
+            c = self.preparation.channels
+            return (x[:, :c], x[:, c:]) if self._inputs is not None else (self.filter(x), x)  # type: ignore[misc]
+        if self.kind in LABELS:
+            return x, self._labels[rows[0][mine]].to(self.device)  # type: ignore[index]
+        return x
+
+    def _augmented(self, rows: Tensor, draws: torch.Generator) -> Tensor:
         x = self._images[rows]
         if self._inputs is not None:
             # Both halves of a pair go through one augmentation, so that they stay aligned.
@@ -243,22 +311,24 @@ class Batches:
         x = augment(x.to(self.device).float() / 255, draws, flip=self.flip, jitter=self.jitter)
         if self.preparation.binarize:
             x = (torch.rand(x.shape, generator=draws).to(self.device) < x).float()
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self.kind == "pairs":
-            c = self.preparation.channels
-            return (x[:, :c], x[:, c:]) if self._inputs is not None else (self.filter(x), x)  # type: ignore[misc]
-        if self.kind in LABELS:
-            return x, self._labels[rows].to(self.device)  # type: ignore[index]
-        return x
+        return x.contiguous(memory_format=torch.channels_last)
 
-    def _rows(self, number: int) -> Tensor:
-        """Indices of a batch: a fresh permutation each pass, this process's share of it."""
-        epoch, place = divmod(number, len(self))
-        if self._order[0] != epoch:
-            order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(_mix(self.seed, epoch, -1)))
-            self._order = (epoch, order.to(self._images.device))
-        batch = self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
-        return batch[self.rank :: self.world]
+    def _rows(self, number: int, domain: int) -> Tensor:
+        """Indices of a batch: a fresh permutation of the domain each pass."""
+        rows = self._domains[domain]
+        epoch, place = divmod(number, len(rows) // self.batch_size)
+        if self._orders.get(domain, (-1,))[0] != epoch:
+            draws = torch.Generator().manual_seed(_mix(self.seed, epoch, -1 - domain))
+            order = rows[torch.randperm(len(rows), generator=draws)]
+            self._orders[domain] = (epoch, order.to(self._images.device))
+        return self._orders[domain][1][place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def _domain_rows(dataset: Dataset, kind: str) -> list[Tensor]:
+    """Indices of the images of each domain; all images are one, unless the batches are unpaired."""
+    if kind != "unpaired" or dataset.labels is None:
+        return [torch.arange(len(dataset))]
+    return [(dataset.labels == domain).nonzero().flatten() for domain in (0, 1)]
 
 
 def _mix(*numbers: int) -> int:

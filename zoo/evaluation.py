@@ -22,6 +22,8 @@ IMPORTANCE_SAMPLES = 1000
 IMPORTANCE_IMAGES = 1000
 MAX_SAMPLES = 2000
 """Generated images that a distance between sets uses at most."""
+PATCH = 7
+"""Side of the patches whose distributions the sliced Wasserstein distance compares."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,29 @@ class Bench:
             return (Noise(self.seed, 0, len(x)).uniform(*x.shape[1:]) < x).float()
         return x
 
+    def images_like(self, made: Tensor, dataset: Dataset) -> Tensor:
+        """What samples are compared with: means of binary pixels with grey values, draws of them with draws."""
+        draws = bool(((made == 0) | (made == 1)).all())
+        return self.images(dataset) if draws else dataset.images.float() / 255
+
     def metric(self, name: str, values: Tensor | float, better: str, protocol: str, **more: Any) -> cards.Metric:
         """A Metric of one value, or of the mean of one value per image with its standard error."""
         if isinstance(values, Tensor):
             values = values.double()
-            more = {"uncertainty": (values.std() / math.sqrt(len(values))).item(), "n": len(values)} | more
+            error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None
+            more = {"uncertainty": error, "n": len(values)} | more
             values = values.mean().item()
         more = {"n": len(self.test), "unit": ""} | more
         return cards.Metric(
-            name=name, value=_round(values), better=better, protocol=protocol, data=self.data, split="test", seed=self.seed,
+            name=name,
+            value=_round(values),
+            better=better,
+            protocol=protocol,
+            data=self.data,
+            split="test",
+            seed=self.seed,
             **{key: _round(value) if isinstance(value, float) else value for key, value in more.items()},
-        )  # fmt: skip
+        )
 
 
 def evaluate(
@@ -68,17 +82,21 @@ def evaluate(
 ) -> list[cards.Metric]:
     """Measure a card on the test split of its data set; `write` puts the figures into the card.
 
-    data: the data set, by Hub name or folder; by default the one the card names. limit: the first so many images of each
-    split, for a quick look; such figures are not written.
+    data: the data set, by Hub name or folder; by default the one the card names. limit: the first so many images of
+    each split, for a quick look; such figures are not written.
     """
     if write and limit is not None:
-        raise InputError("figures on a part of the test split are not written to a card", "Leave --limit or --write out.")
+        raise InputError(
+            "figures on a part of the test split are not written to a card", "Leave --limit or --write out."
+        )
     folder = hub.locate(name)
     model, facts = load(folder, device=device), cards.read_facts(folder)
     source, spec = str(data or facts.training.data), model.spec
     columns = next((r.columns for r in spec.recipes if r.name == model.name), {"image": "image"})
     test, train = (
-        load_dataset(source, model.preparation, split=split, kind=spec.batch, columns=columns, limit=limit, progress=progress)
+        load_dataset(
+            source, model.preparation, split=split, kind=spec.batch, columns=columns, limit=limit, progress=progress
+        )
         for split in ("test", "train")
     )
     bench = Bench(model, test, train, data_name or facts.training.data, seed, progress)
@@ -98,7 +116,8 @@ def _measures(model: Model) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
     if {"encode", "decode"} <= can:
         yield reconstruction
     if "sample" in can:
-        yield distance
+        if model.preparation.size >= PATCH:
+            yield distance
         yield memorisation
     if "translate" in can and model.spec.batch == "pairs":
         yield paired_error
@@ -111,7 +130,9 @@ def bound(bench: Bench) -> list[cards.Metric]:
     protocol = f"one draw of z per image; {_pixels(model)}"
     found = [bench.metric("elbo", elbo, "higher", protocol, unit="nats")]
     if not model.preparation.binarize:
-        found.append(bench.metric("bits_per_dim_bound", -elbo / (x[0].numel() * math.log(2)), "lower", protocol, unit="bits/dim"))
+        found.append(
+            bench.metric("bits_per_dim_bound", -elbo / (x[0].numel() * math.log(2)), "lower", protocol, unit="bits/dim")
+        )
     if hasattr(model.module, "log_weights"):
         tight = importance_bound(model, x[:IMPORTANCE_IMAGES], IMPORTANCE_SAMPLES, bench.seed)
         protocol = f"log of the mean of k = {IMPORTANCE_SAMPLES} importance weights; {_pixels(model)}"
@@ -132,7 +153,7 @@ def importance_bound(model: Model, x: Tensor, k: int, seed: int, batch_size: int
         rows = x[first : first + batch_size].to(model.device)
         noise = Noise(seed, first, first + len(rows), model.device)
         with torch.no_grad():
-            weights: Tensor = model.module.log_weights(rows, noise, k)  # type: ignore[operator]
+            weights: Tensor = model.module.log_weights(rows, noise, k)
         parts.append((weights.double().logsumexp(1) - math.log(k)).cpu())
     return torch.cat(parts)
 
@@ -153,14 +174,16 @@ def reconstruction(bench: Bench) -> list[cards.Metric]:
     """Root mean square error of decode(encode(x)), per image."""
     x = bench.images(bench.test)
     error = (bench.model.reconstruct(x, batch_size=256).tensor - x).square().flatten(1).mean(1).sqrt()
-    return [bench.metric("reconstruction_rmse", error, "lower", "root mean square over pixels in [0, 1], mean over images")]
+    return [
+        bench.metric("reconstruction_rmse", error, "lower", "root mean square over pixels in [0, 1], mean over images")
+    ]
 
 
 def distance(bench: Bench) -> list[cards.Metric]:
     """Sliced Wasserstein distance of samples to test images, with that of training images as the floor."""
     n = min(len(bench.test), len(bench.train), MAX_SAMPLES)
-    real, floor = (bench.images(split)[:n] for split in (bench.test, bench.train))
     made = bench.model.sample(n, seed=bench.seed, progress=bench.progress).tensor
+    real, floor = (bench.images_like(made, split)[:n] for split in (bench.test, bench.train))
     value, least = (1000 * sliced_wasserstein(x, real, bench.seed) for x in (made, floor))
     protocol = (
         f"mean over Laplacian pyramid levels down to 16 pixels (Karras et al. 2018, section 5), times 1000; "
@@ -173,22 +196,33 @@ def distance(bench: Bench) -> list[cards.Metric]:
 def sliced_wasserstein(a: Tensor, b: Tensor, seed: int, patches: int = 128, directions: int = 512) -> float:
     """Mean over pyramid levels of the sliced W1 between 7x7 patches of two equally large sets (n, c, h, w).
 
-    Patches of a level are normalised by the mean and deviation of each channel of their own set, as in the paper.
+    Patches of a level are normalised by the mean and deviation of each channel of their own set, as in the paper. Both
+    sets are cut at the same places, so that a set is at distance 0 from itself.
     """
     if a.shape != b.shape:
         raise InputError(f"two sets of one shape are needed, found {tuple(a.shape)} and {tuple(b.shape)}")
     draws = torch.Generator().manual_seed(seed)
-    distances = []
-    for level_a, level_b in zip(_pyramid(a), _pyramid(b), strict=True):
-        size = level_a.shape[1] * 49
-        axes = F.normalize(torch.randn(size, directions, generator=draws), dim=0)
-        sides = [(_patches(level, patches, draws) @ axes).sort(0).values for level in (level_a, level_b)]
-        distances.append((sides[0] - sides[1]).abs().mean().item())
+    distances = [
+        _level_distance(*levels, draws, patches, directions) for levels in zip(_pyramid(a), _pyramid(b), strict=True)
+    ]
     return sum(distances) / len(distances)
 
 
+def _level_distance(a: Tensor, b: Tensor, draws: torch.Generator, patches: int, directions: int) -> float:
+    """Sliced W1 between the patches of one level: in one dimension, sorting pairs the points as transport does."""
+    n, c, h, w = a.shape
+    axes = F.normalize(torch.randn(c * PATCH**2, directions, generator=draws), dim=0)
+    rows, columns = (torch.randint(side - PATCH + 1, (n, patches, 1, 1), generator=draws) for side in (h, w))
+    sets = [_patches(x, rows, columns) for x in (a, b)]
+    total = 0.0
+    for first in range(0, directions, 64):  # all directions at once would take gigabytes
+        one, other = ((x @ axes[:, first : first + 64]).sort(0).values for x in sets)
+        total += (one - other).abs().mean(0).sum().item()
+    return total / directions
+
+
 def _pyramid(x: Tensor) -> list[Tensor]:
-    """Laplacian levels from the full size down to 16 pixels (or to 7 for smaller images); the last is the low-pass rest."""
+    """Laplacian levels, halving as long as the result has 16 pixels or more; the last is the low-pass rest."""
     levels = []
     while x.shape[-1] % 2 == 0 and x.shape[-1] >= 32:
         small = F.avg_pool2d(x, 2)
@@ -197,12 +231,11 @@ def _pyramid(x: Tensor) -> list[Tensor]:
     return [*levels, x]
 
 
-def _patches(x: Tensor, count: int, draws: torch.Generator) -> Tensor:
-    """(n * count, c * 49): random 7x7 windows, normalised channel by channel over the whole set."""
-    n, c, h, w = x.shape
-    rows = torch.randint(h - 6, (n, count, 1, 1), generator=draws) + torch.arange(7).view(1, 1, 7, 1)
-    columns = torch.randint(w - 6, (n, count, 1, 1), generator=draws) + torch.arange(7).view(1, 1, 1, 7)
-    found = x.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1, 1), rows, columns].reshape(-1, 49, c)
+def _patches(x: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
+    """(n * count, c * 49): 7x7 windows with corners (n, count, 1, 1), normalised by channel over the whole set."""
+    n, c = x.shape[:2]
+    rows, columns = tops + torch.arange(PATCH)[:, None], lefts + torch.arange(PATCH)
+    found = x.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1, 1), rows, columns].reshape(-1, PATCH**2, c)
     found = (found - found.mean((0, 1))) / found.std((0, 1)).clamp_min(1e-8)
     return found.flatten(1)
 
@@ -210,9 +243,9 @@ def _patches(x: Tensor, count: int, draws: torch.Generator) -> Tensor:
 def memorisation(bench: Bench) -> list[cards.Metric]:
     """How near samples come to the training set, against how near unseen images come: about 1 or more is no copying."""
     n = min(len(bench.test), MAX_SAMPLES)
-    train = bench.images(bench.train)
-    made = nearest(bench.model.sample(n, seed=bench.seed).tensor, train)
-    held_out = nearest(bench.images(bench.test)[:n], train)
+    samples = bench.model.sample(n, seed=bench.seed).tensor
+    train, test = (bench.images_like(samples, split) for split in (bench.train, bench.test))
+    made, held_out = nearest(samples, train), nearest(test[:n], train)
     ratio = (made.median() / held_out.median()).item()
     protocol = (
         f"median Euclidean pixel distance to the nearest of {len(train)} training images: "
@@ -223,8 +256,13 @@ def memorisation(bench: Bench) -> list[cards.Metric]:
 
 def nearest(x: Tensor, among: Tensor, chunk: int = 256) -> Tensor:
     """Euclidean distance (n,) from each image to its nearest neighbour."""
-    flat = among.flatten(1)
-    return torch.cat([torch.cdist(rows.flatten(1), flat).min(1).values for rows in x.split(chunk)])
+    flat, found = among.flatten(1), []
+    for first in range(0, len(x), chunk):
+        rows = x[first : first + chunk].flatten(1)
+        # Matrix products find the neighbour fast but leave a copy at a distance above 0; the difference does not.
+        neighbour = flat[torch.cdist(rows, flat).argmin(1)]
+        found.append((rows - neighbour).square().sum(1).sqrt())
+    return torch.cat(found)
 
 
 def paired_error(bench: Bench) -> list[cards.Metric]:
@@ -241,18 +279,20 @@ def paired_error(bench: Bench) -> list[cards.Metric]:
     return [
         bench.metric("l1", l1, "lower", protocol),
         bench.metric("psnr", psnr, "higher", protocol, unit="dB"),
-        bench.metric("ssim", ssim if isinstance(ssim, Tensor) else ssim[0], "higher", protocol + ", 11x11 Gaussian window"),
+        bench.metric(
+            "ssim", ssim if isinstance(ssim, Tensor) else ssim[0], "higher", protocol + ", 11x11 Gaussian window"
+        ),
     ]
 
 
 def cost(model: Model, folder: Path) -> cards.Cost:
     """What 16 images take, loaded and warm: the median of five goes."""
-    x = torch.rand(16, model.preparation.channels, model.preparation.size, model.preparation.size)
-    go: Callable[[], Any]
-    if "sample" in model.spec.capabilities:
-        go = lambda: model.sample(16, seed=0)  # noqa: E731
-    else:
-        go = lambda: model.translate(x)  # noqa: E731
+    p = model.preparation
+    x = torch.full((16, p.channels, p.size, p.size), 0.5)
+
+    def go() -> None:
+        model.sample(16, seed=0) if "sample" in model.spec.capabilities else model.translate(x)
+
     go()
     seconds = []
     for _ in range(5):

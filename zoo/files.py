@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,11 +38,10 @@ def parse_json(data: bytes, where: str) -> Any:
     """Strict JSON: unique keys, finite numbers, lists and objects at most 64 deep."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise FormatError(f"{where}: key {key[:60]!r} appears twice")
-            found[key] = value
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise FormatError(f"{where}: key {twice[:60]!r} appears twice")
         return found
 
     def finite(text: str) -> float:
@@ -65,9 +65,9 @@ def _deeper(value: Any, limit: int) -> bool:
     """Whether lists and dicts nest more than `limit` deep; level by level, so that depth costs no stack."""
     level = [value]
     for _ in range(limit):
-        nested = [item for item in level if isinstance(item, list | dict)]
-        level = [child for item in nested for child in (item.values() if isinstance(item, dict) else item)]
-    return any(isinstance(item, list | dict) for item in level)
+        nested = [item for item in level if type(item) in (list, dict)]
+        level = [child for item in nested for child in (item.values() if type(item) is dict else item)]
+    return any(type(item) in (list, dict) for item in level)
 
 
 def to_json(value: Any) -> str:

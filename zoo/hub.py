@@ -21,8 +21,8 @@ def bundled() -> dict[str, Path]:
 def locate(name: str | os.PathLike[str]) -> Path:
     """The folder of a card.
 
-    `name` is a folder if it looks like a path (`./x`, `runs/x`, an absolute path, a Path) and that folder exists; else the
-    name of a bundled card. Raises NotFoundError with suggestions, PluginError if the card's plugin was set aside.
+    `name` is a folder if it looks like a path (`./x`, `runs/x`, an absolute path, a Path), else the name of a bundled
+    card. Raises NotFoundError with suggestions, PluginError if the card's plugin was set aside.
     """
     text = os.fspath(name)
     folder = Path(text).expanduser()
@@ -31,7 +31,9 @@ def locate(name: str | os.PathLike[str]) -> Path:
         if (folder / "config.json").is_file():
             return folder
         if folder.is_dir():
-            raise NotFoundError(f"{folder} is no card: it has no config.json", "A finished 'zoo train --out' folder is one.")
+            raise NotFoundError(
+                f"{folder} is no card: it has no config.json", "A finished 'zoo train --out' folder is one."
+            )
         raise NotFoundError(f"no folder {folder}", "'zoo list' shows the cards that load by name.")
     if text in bundled():
         return bundled()[text]
@@ -41,4 +43,5 @@ def locate(name: str | os.PathLike[str]) -> Path:
             f"card {text!r} has a recipe but no weights here",
             f"Train it with 'zoo train {text} --out runs/{text}', then load that folder.",
         )
-    raise NotFoundError(f"no card {text!r}", did_you_mean(text, bundled()) or "'zoo list' shows all.")
+    known = {*bundled(), *registry().recipes}
+    raise NotFoundError(f"no card {text!r}", did_you_mean(text, known) or "'zoo list' shows all.")

@@ -4,15 +4,16 @@ import io
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from zoo.errors import FormatError, InputError, NotFoundError
+from zoo.errors import FormatError, InputError, NotFoundError, ZooError
 from zoo.files import write_atomically
 from zoo.spec import Preparation
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}
+"""Pixels on a side that a format, or its library, can hold."""
+MODES = ("1", "L", "P", "RGB", "RGBX", "RGBA", "LA", "PA", "CMYK", "YCbCr", "HSV")
+"""Pillow's modes of 8-bit values; of the others, 16-bit grey is scaled and the rest has no range to read them by."""
 MAX_SIDE = 4096
 """Pixels; a larger input is refused before it is decoded."""
 MAX_BYTES = 64 << 20
@@ -30,28 +35,34 @@ class Images:
     """A batch of images, (n, c, h, w) float32 in [0, 1] on the CPU. `info` tells where they came from."""
 
     def __init__(self, tensor: Tensor, info: Mapping[str, str] | None = None, start: int = 0) -> None:
-        if tensor.ndim != 4 or tensor.shape[1] not in (1, 3):
-            raise InputError(f"expected a tensor (n, 1 or 3, h, w), found {tuple(tensor.shape)}")
+        if tensor.ndim != 4 or tensor.shape[1] not in (1, 3) or not tensor.is_floating_point():
+            raise InputError(
+                f"expected a floating tensor (n, 1 or 3, h, w), found {tensor.dtype} {tuple(tensor.shape)}"
+            )
         self.tensor = tensor.detach().float().clamp(0, 1).cpu().contiguous()
+        if bool(self.tensor.isnan().any()):
+            raise InputError("these images hold NaN values")
         self.info = dict(info or {})
-        self._start = start
+        self._numbers = range(start, start + len(tensor))
 
     def __len__(self) -> int:
         return len(self.tensor)
 
     def __getitem__(self, index: int | slice) -> "Images":
-        chosen = range(len(self))[index]
-        if isinstance(chosen, int):
-            chosen = range(chosen, chosen + 1)
-        start = self._start + (chosen.start if chosen.step == 1 else 0)
-        return Images(self.tensor[chosen.start : chosen.stop] if chosen.step == 1 else self.tensor[list(chosen)], self.info, start)
+        if not isinstance(index, slice):  # one image is a batch of one
+            row = range(len(self))[index]
+            index = slice(row, row + 1)
+        chosen = Images(self.tensor[list(range(len(self))[index])], self.info)
+        chosen._numbers = self._numbers[index]
+        return chosen
 
     def __iter__(self) -> Iterator[Image.Image]:
         return iter(self.pil())
 
     def __repr__(self) -> str:
         n, c, h, w = self.tensor.shape
-        return f"Images({n} of {w}x{h} {'RGB' if c == 3 else 'grey'}{', ' + self.info['model'] if 'model' in self.info else ''})"
+        source = f", {self.info['model']}" if "model" in self.info else ""
+        return f"Images({n} of {w}x{h} {'RGB' if c == 3 else 'grey'}{source})"
 
     def numpy(self) -> "npt.NDArray[np.float32]":
         """(n, h, w, c) float32 in [0, 1]."""
@@ -68,9 +79,9 @@ class Images:
         pictures = self.pil()
         if not pictures:
             raise InputError("no images to put into a grid")
-        columns = min(columns or math.ceil(math.sqrt(len(pictures))), len(pictures))
-        if columns < 1:
+        if columns is not None and columns < 1:
             raise InputError(f"columns must be at least 1, found {columns}")
+        columns = min(columns or math.ceil(math.sqrt(len(pictures))), len(pictures))
         rows, (w, h) = math.ceil(len(pictures) / columns), pictures[0].size
         sheet = Image.new(pictures[0].mode, (columns * (w + gap) - gap, rows * (h + gap) - gap), "white")
         for i, picture in enumerate(pictures):
@@ -84,13 +95,15 @@ class Images:
         """
         path = Path(path)
         if not path.suffix or path.is_dir():
-            for i, picture in enumerate(self.pil()):
-                _write(picture, path / f"{self._start + i:05d}.png", self.info | {"index": str(self._start + i)})
+            for number, picture in zip(self._numbers, self.pil(), strict=True):
+                _write(picture, path / f"{number:05d}.png", self.info | {"index": str(number)})
             return path
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(f"{path}: cannot write {path.suffix!r} files; use .png, .jpg, .webp or a folder")
-        picture = self.pil()[0] if len(self) == 1 else self.grid(columns)
-        _write(picture, path, self.info)
+        if len(self) == 1:
+            _write(self.pil()[0], path, self.info | {"index": str(self._numbers[0])})
+        else:
+            _write(self.grid(columns), path, self.info)
         return path
 
     def _repr_png_(self) -> bytes:
@@ -101,8 +114,14 @@ class Images:
 
 
 def _write(picture: Image.Image, path: Path, info: Mapping[str, str]) -> None:
-    options: dict[str, Any] = {"quality": 95} if path.suffix.lower() != ".png" else {"pnginfo": _text(info)}
-    write_atomically(path, lambda temporary: picture.save(temporary, SUFFIXES[path.suffix.lower()], **options))
+    kind = SUFFIXES[path.suffix.lower()]
+    if max(picture.size) > LONGEST[kind]:
+        size = f"{picture.width}x{picture.height}"
+        raise InputError(
+            f"{path}: {size} pixels; {kind} ends at {LONGEST[kind]} on a side", "Save as .png or a folder."
+        )
+    options: dict[str, Any] = {"pnginfo": _text(info)} if kind == "PNG" else {"quality": 95}
+    write_atomically(path, lambda temporary: picture.save(temporary, kind, **options))
 
 
 def _text(info: Mapping[str, str]) -> PngImagePlugin.PngInfo:
@@ -112,105 +131,121 @@ def _text(info: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     return text
 
 
-AnyImage = "str | Path | Image.Image | npt.NDArray[Any] | Tensor | Images"
-
-
 def prepare(given: Any, preparation: Preparation) -> Tensor:
-    """The one door for input: any image or images -> (n, c, size, size) float32 in [0, 1], the card's crop and resize done.
+    """The one door for input: any images -> (n, c, size, size) float32 in [0, 1], the card's crop and resize done.
 
     Takes a path, a PIL image, an array (h, w), (h, w, c) or (n, h, w, c), a tensor (c, h, w) or (n, c, h, w), `Images`,
-    or a list of these. Integer arrays are 0-255, floating ones must lie in [0, 1]. The family's filter is not applied.
+    or a list of these. Integers are 0-255, floating-point numbers must lie in [0, 1]. An array or tensor that has the
+    card's channels and size already passes unchanged. The family's filter is not applied.
 
     Raises NotFoundError for a missing file, FormatError for one that is broken, hostile or of another format, InputError
     for anything else.
     """
-    pieces = [tensor for item in _items(given) for tensor in _tensors(item, preparation)]
+    items = given if isinstance(given, list | tuple) else [given]
+    pieces = [tensor for item in items for tensor in _tensors(item, preparation)]
     if not pieces:
         raise InputError("no image given")
     return torch.cat(pieces)
 
 
-def _items(given: Any) -> Iterable[Any]:
-    return given if isinstance(given, list | tuple) else [given]
-
-
-def _tensors(item: Any, preparation: Preparation) -> list[Tensor]:
+def _tensors(item: Any, preparation: Preparation) -> Iterable[Tensor]:
     if isinstance(item, str | Path):
-        return [prepare_pil(open_image(Path(item)), preparation)]
+        return [prepare_pil(open_image(Path(item).expanduser()), preparation)]
     if isinstance(item, Image.Image):
-        _check_size(item.size, "image")
-        return [prepare_pil(item, preparation)]
+        with _refusing("image"):
+            return [prepare_pil(_upright(item, "image"), preparation)]
     if isinstance(item, Images):
         item = item.tensor
     if isinstance(item, np.ndarray):
-        item = _array(item)
-    if not isinstance(item, Tensor):
+        item = _channels_first(item)
+    if not isinstance(item, Tensor) or item.is_complex():
         raise InputError(f"cannot read an image from {type(item).__name__}; give a path, PIL image, array or tensor")
-    return list(_unit(item if item.ndim == 4 else item[None], preparation))
+    return _sized(_unit(item if item.ndim == 4 else item[None]), preparation)
 
 
-def _array(array: "npt.NDArray[Any]") -> Tensor:
+def _channels_first(array: "npt.NDArray[Any]") -> Tensor:
     """(h, w), (h, w, c) or (n, h, w, c) -> (n, c, h, w)."""
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or array.dtype.kind not in "uifb":
-        raise InputError(f"expected a numeric array (h, w), (h, w, c) or (n, h, w, c), found {array.shape} {array.dtype}")
+        raise InputError(f"expected numbers (h, w), (h, w, c) or (n, h, w, c), found {array.dtype} {array.shape}")
+    if array.dtype != np.uint8:  # torch knows neither the other byte order nor all widths
+        array = array.astype({"f": np.float32, "b": np.bool_}.get(array.dtype.kind, np.int64))
     return torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2)
 
 
-def _unit(x: Tensor, preparation: Preparation) -> Iterator[Tensor]:
-    """A checked batch (n, c, h, w) in [0, 1]; resized through 8-bit images unless it already has the card's size."""
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
+def _unit(x: Tensor) -> Tensor:
+    """A batch (n, 1 or 3, h, w) as float32 in [0, 1]."""
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or not len(x):
         raise InputError(f"expected images (n, 1 or 3, h, w), found shape {tuple(x.shape)}")
     _check_size((x.shape[3], x.shape[2]), "image")
-    x = x.detach().cpu()
-    if not x.is_floating_point():
-        x = x.float() / (1 if x.dtype == torch.bool else 255)
-    x = x.float()
-    if not bool(((x >= 0) & (x <= 1)).all()):
+    top = 1 if x.is_floating_point() or x.dtype == torch.bool else 255
+    unit = x.detach().cpu().float() / top
+    if not bool(((unit >= 0) & (unit <= 1)).all()):
         raise InputError(
-            f"floating-point images must lie in [0, 1], found {x.min():.3g} to {x.max():.3g}",
-            "Divide 0-255 values by 255; map [-1, 1] with (x + 1) / 2.",
+            f"{x.dtype} images must lie in 0 to {top}, found {unit.min() * top:.3g} to {unit.max() * top:.3g}",
+            "Divide floating-point 0-255 values by 255; map [-1, 1] with (x + 1) / 2.",
         )
+    return unit
+
+
+def _sized(x: Tensor, preparation: Preparation) -> Iterable[Tensor]:
+    """Unchanged if it has the card's shape already, else cropped and resized as 8-bit images."""
     if tuple(x.shape[1:]) == (preparation.channels, preparation.size, preparation.size):
-        yield binary(x) if preparation.binarize else x
-        return
-    for picture in Images(x):
-        yield prepare_pil(picture, preparation)
+        return [binary(x) if preparation.binarize else x]
+    return (prepare_pil(picture, preparation) for picture in Images(x))
 
 
 def open_image(path: Path) -> Image.Image:
     """A decoded image file, upright. Checked before decoding: format (PNG, JPEG, WebP), bytes, pixels, one frame."""
-    if not path.is_file():
-        raise NotFoundError(f"{path}: no such image file")
-    if path.stat().st_size > MAX_BYTES:
-        raise FormatError(f"{path}: {path.stat().st_size} bytes; an input image may have at most {MAX_BYTES}")
-    return decode_image(path.read_bytes(), str(path))
+    try:
+        if not path.is_file():
+            raise NotFoundError(f"{path}: no such image file")
+        if path.stat().st_size > MAX_BYTES:
+            raise FormatError(f"{path}: {path.stat().st_size} bytes; an input image may have at most {MAX_BYTES}")
+        return decode_image(path.read_bytes(), str(path))
+    except OSError as error:  # a name too long, no permission
+        raise NotFoundError(f"{str(path)[:200]}: cannot be read as a file: {error.strerror}") from error
 
 
 def decode_image(data: bytes, where: str) -> Image.Image:
     """As `open_image`, from bytes; `where` names them in errors."""
+    with _refusing(where), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return _upright(picture, where)
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                _check_size(picture.size, where)
-                if getattr(picture, "n_frames", 1) > 1:
-                    raise FormatError(f"{where}: an animation of {picture.n_frames} frames; give a still image")
-                picture.load()
-                return ImageOps.exif_transpose(picture)
-    except (FormatError, InputError):
+        yield
+    except ZooError:
         raise
+    except UnidentifiedImageError as error:
+        raise FormatError(f"{where}: not a PNG, JPEG or WebP image") from error
     except Exception as error:  # Pillow raises many kinds for broken input
-        reason = "not a PNG, JPEG or WebP image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise FormatError(f"{where}: {reason}") from error
+        raise FormatError(f"{where}: {error}") from error
+
+
+def _upright(picture: Image.Image, where: str) -> Image.Image:
+    """Decoded and turned as its EXIF data says, once its size and its number of frames are known to be fit."""
+    _check_size(picture.size, where)
+    frames = getattr(picture, "n_frames", 1)
+    # A phone's JPEG may hold a preview or a depth map as well (MPO); the photograph is always the first.
+    if frames > 1 and picture.format != "MPO":
+        raise FormatError(f"{where}: an animation of {frames} frames; expected a still image")
+    picture.load()
+    return ImageOps.exif_transpose(picture)
 
 
 def _check_size(size: tuple[int, int], where: str) -> None:
     if max(size) > MAX_SIDE or min(size) < 1:
-        raise InputError(f"{where}: {size[0]}x{size[1]} pixels; expected 1 to {MAX_SIDE} on a side")
+        raise InputError(
+            f"{where}: {size[0]}x{size[1]} pixels; expected 1 to {MAX_SIDE} on a side", "Make the image smaller first."
+        )
 
 
 def prepare_pil(picture: Image.Image, preparation: Preparation) -> Tensor:
@@ -221,17 +256,20 @@ def prepare_pil(picture: Image.Image, preparation: Preparation) -> Tensor:
 
 def crop_and_resize(picture: Image.Image, preparation: Preparation) -> "npt.NDArray[np.uint8]":
     """(size, size, c) uint8, the geometry of a preparation alone."""
+    if picture.mode.startswith("I;16"):  # scaled here, for Pillow would cut off all above 255
+        picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
+    if picture.mode not in MODES:
+        raise InputError(f"cannot read an image of mode {picture.mode!r}", "Convert it to mode L or RGB first.")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     picture = picture.convert(preparation.mode)
     side = max(1, round(min(picture.size) * preparation.crop))
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    if (picture.width, picture.height) != (preparation.size, preparation.size) or preparation.crop != 1:
-        picture = picture.resize(
-            (preparation.size, preparation.size), Image.Resampling.LANCZOS, (left, top, left + side, top + side)
-        )
-    array: npt.NDArray[np.uint8] = np.array(picture, dtype=np.uint8)
+    # Cropped first, not by `box=`: that would let the filter see across the edge of the square.
+    square = picture.crop((left, top, left + side, top + side))
+    square = square.resize((preparation.size, preparation.size), Image.Resampling.LANCZOS)
+    array: npt.NDArray[np.uint8] = np.array(square, dtype=np.uint8)
     return array.reshape(preparation.size, preparation.size, -1)
 
 

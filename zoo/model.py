@@ -49,18 +49,24 @@ class _Needs:
 
 def needs(*capabilities: str) -> Callable[[Method], Method]:
     """Mark a method of the handle as made from these methods of the module."""
-    return lambda method: cast(Method, _Needs(capabilities, method))
+
+    def mark(method: Method) -> Method:
+        return cast(Method, _Needs(capabilities, method))
+
+    return mark
 
 
 class Model:
     """A loaded model. Images go in through one checked door and come out as `Images`, everything else as CPU tensors."""
 
-    def __init__(self, module: nn.Module, spec: ModelSpec, card: CardConfig, *, device: str = "auto", dtype: str = "float32") -> None:
+    def __init__(
+        self, module: nn.Module, spec: ModelSpec, card: CardConfig, *, device: str = "auto", dtype: str = "float32"
+    ) -> None:
         self.device = pick_device(device)
         if dtype not in ("float32", "bfloat16", "float16"):
             raise InputError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
         self.dtype: torch.dtype = getattr(torch, dtype)
-        self.module = module.eval().to(self.device, memory_format=torch.channels_last)
+        self.module: Any = module.eval().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec, self.card = spec, card
 
     @property
@@ -105,13 +111,13 @@ class Model:
         for rows in _batches(n, batch_size, progress, f"sampling {self.name}"):
             noise = Noise(seed, start + rows.start, start + rows.stop, self.device)
             with self._inference():
-                parts.append(self.module.sample(noise, **self._rows(values, rows)).float().cpu())  # type: ignore[operator]
+                parts.append(self.module.sample(noise, **self._rows(values, rows)).float().cpu())
         return Images(torch.cat(parts), self._info(seed, given), start)
 
     @needs("encode")
     def encode(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
         """Latents (n, ...) of images: deterministic, the posterior's mean where there is a posterior."""
-        return self._map("encode", self.prepare(images), given, batch_size)
+        return cast(Tensor, self._map("encode", self.prepare(images), given, batch_size))
 
     @needs("decode")
     def decode(self, latents: Tensor, *, batch_size: int = 64, **given: Any) -> Images:
@@ -153,7 +159,7 @@ class Model:
     @needs("log_prob")
     def log_prob(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
         """Exact log-probability (n,) in nats of each image on its grid of levels (256, or 2 for binary images)."""
-        return self._map("log_prob", self.prepare(images), given, batch_size)
+        return cast(Tensor, self._map("log_prob", self.prepare(images), given, batch_size))
 
     @needs("log_prob")
     def bits_per_dim(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
@@ -164,7 +170,7 @@ class Model:
     @needs("elbo")
     def elbo(self, images: Any, *, seed: int = 0, batch_size: int = 64, **given: Any) -> Tensor:
         """One-sample estimate (n,) in nats of the evidence lower bound of each image: never above log_prob on average."""
-        return self._map("elbo", self.prepare(images), given, batch_size, seed)
+        return cast(Tensor, self._map("elbo", self.prepare(images), given, batch_size, seed))
 
     @needs("translate")
     def translate(

@@ -44,7 +44,8 @@ class Noise:
 
     def normal(self, *shape: int) -> Tensor:
         # The inverse CDF in float64, rounded to float32: no pairing of draws, and no dependence on vector widths.
-        return torch.special.ndtri(self._uniform(shape)).float().to(self.device)
+        numbers: Tensor = torch.special.ndtri(self._uniform(shape))
+        return numbers.float().to(self.device)
 
     def uniform(self, *shape: int) -> Tensor:
         # 23 bits and a half are exact in float32, so that rounding reaches neither 0 nor 1.

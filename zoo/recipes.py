@@ -2,7 +2,9 @@
 
 import dataclasses
 import inspect
+import os
 import platform
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -15,21 +17,23 @@ from torch import nn
 
 from zoo import cards, weights
 from zoo._version import __version__
-from zoo.config import CardConfig, Config, validate
+from zoo.config import CardConfig, Config, WeightsFacts, validate
 from zoo.data import Batches, Dataset, load_dataset
 from zoo.errors import ConfigError, InputError, NotFoundError, did_you_mean
-from zoo.files import parse_json, read_json, sweep, to_json, write_atomically
+from zoo.files import TEMPORARY, parse_json, read_json, to_json, write_atomically
 from zoo.images import Images
-from zoo.model import Model, load
+from zoo.model import Model, load, pick_device
 from zoo.registry import registry, resolve
 from zoo.run import Run
 from zoo.spec import ModelSpec, Preparation, Recipe
 
 PLAN = "run.json"
+UNSHOWN = {"batch_size", "precision", "seed", "log_every", "save_every", "sample_every"}
+"""Settings that a card's record names elsewhere, or that do not touch the weights."""
 
 
 class Settings(Config):
-    """What every run can be told, whatever its family; recipes and `--set` give these beside the loop's own arguments."""
+    """What every run can be told, whatever its family; given beside the loop's own arguments."""
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -83,8 +87,8 @@ def plan(recipe: Recipe, spec: ModelSpec, overrides: Mapping[str, Any], *, name:
     steps = checked.pop("steps")
     if steps < 1:
         raise ConfigError(f"steps must be at least 1, found {steps}")
-    preparation = dataclasses.replace(recipe.preparation, size=config.get("image_size", recipe.preparation.size))
     full = validate(resolve(spec.module).Config, config, f"config of {recipe.name}")
+    preparation = dataclasses.replace(recipe.preparation, size=getattr(full, "image_size", recipe.preparation.size))
     return Plan(
         name=name,
         family=spec.name,
@@ -99,13 +103,14 @@ def plan(recipe: Recipe, spec: ModelSpec, overrides: Mapping[str, Any], *, name:
 
 
 def _arguments(loop: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(loop).parameters.values()
+    parameters = inspect.signature(loop, eval_str=True).parameters.values()
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _typed(key: str, value: Any, annotation: Any) -> Any:
     try:
-        return pydantic.TypeAdapter(annotation).validate_python(value)
+        finite = pydantic.ConfigDict(allow_inf_nan=False)
+        return pydantic.TypeAdapter(annotation, config=finite).validate_python(value)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{key}={value!r}: {error.errors()[0]['msg']}") from None
 
@@ -136,12 +141,12 @@ def train(
     called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
     todo = plan(recipe, spec, overrides, name=name, data=called)
     out = Path(out).expanduser()
-    _claim(out, todo, resume)
+    if device != "auto":
+        pick_device(device)
+    _check_free(out, todo, resume)
 
     preparation = Preparation(**todo.preparation)
-    dataset = load_dataset(
-        source, preparation, kind=spec.batch, columns=todo.columns, limit=limit, progress=progress
-    )
+    dataset = load_dataset(source, preparation, kind=spec.batch, columns=todo.columns, limit=limit, progress=progress)
     settings = todo.settings
     torch.manual_seed(settings.seed)
     model = weights.build(spec, todo.config)
@@ -158,6 +163,9 @@ def train(
         progress=progress,
         preview=_preview(spec, todo, dataset),
     )
+    run.wait()  # every process must have looked at `out` before the first one claims it
+    if run.rank == 0:
+        _claim(out, todo)
     filter = resolve(spec.filters[preparation.filter]) if preparation.filter else None
     batches = Batches(
         dataset,
@@ -175,23 +183,31 @@ def train(
     resolve(spec.train)(model.train(), batches, run, steps=todo.steps, **todo.arguments)
     if run.rank == 0:
         _write_card(out, spec, recipe, todo, run, dataset)
+    run.wait()
     return load(out, device=device)
 
 
-def _claim(out: Path, todo: Plan, resume: bool) -> None:
-    """Make `out` the folder of this run, or make sure that it is, before anything in it is touched."""
-    text = to_json(dataclasses.asdict(todo) | {"settings": todo.settings.model_dump(mode="json")})
+def _check_free(out: Path, todo: Plan, resume: bool) -> None:
+    """Make sure that `out` is new, or the folder of this run, before anything in it is touched."""
     if (out / PLAN).is_file():
         if not resume:
             raise InputError(f"{out} already holds a run", "Give --resume to go on with it, or another --out.")
-        _same(out, read_json(out / PLAN), parse_json(text.encode(), PLAN))
+        _same(out, read_json(out / PLAN), parse_json(_plan_text(todo).encode(), PLAN))
+    elif out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file", "Give another --out.")
     elif out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty and holds no run", "Give another --out.")
     elif resume:
         raise NotFoundError(f"there is no run in {out} to resume", "Leave --resume out to begin one.")
-    out.mkdir(parents=True, exist_ok=True)
-    sweep(out)
-    write_atomically(out / PLAN, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _claim(out: Path, todo: Plan) -> None:
+    """Only once the data are read: a mistyped folder must not leave a run behind."""
+    write_atomically(out / PLAN, lambda path: path.write_text(_plan_text(todo), encoding="utf-8"))
+
+
+def _plan_text(todo: Plan) -> str:
+    return to_json(dataclasses.asdict(todo) | {"settings": todo.settings.model_dump(mode="json")})
 
 
 def _same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -199,11 +215,19 @@ def _same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     changed = [key for key in now if key not in free and before.get(key) != now[key]]
     if changed:
         raise InputError(
-            f"{out} was begun with other settings: " + "; ".join(f"{k} was {before.get(k)}, now {now[k]}" for k in changed),
+            f"{out} was begun with other settings: {'; '.join(_change(k, before.get(k), now[k]) for k in changed)}",
             "Resume with the same settings, or begin anew in another --out.",
         )
     if now["steps"] < before["steps"]:
         raise InputError(f"{out} was begun for {before['steps']} steps; a resumed run may only be longer")
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    """Of a group of settings, only those that differ."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{key} was {before}, now {now}"
+    keys = [k for k in before | now if before.get(k) != now.get(k)]
+    return ", ".join(_change(k, before.get(k), now.get(k)) for k in keys)
 
 
 def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images]:
@@ -213,7 +237,7 @@ def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Modu
         family=todo.family,
         config=todo.config,
         preparation=Preparation(**todo.preparation),
-        weights=weights.WeightsFacts(dtype="float32", sha256="0" * 64),
+        weights=WeightsFacts(dtype="float32", sha256="0" * 64),
     )
 
     def preview(module: nn.Module) -> Images:
@@ -227,24 +251,32 @@ def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Modu
 
 
 def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset) -> None:
-    """Weights, config, picture, facts, README: in that order, so that a README never stands beside old weights."""
-    settings = todo.settings
-    facts = weights.save_weights(run.published, out, settings.weights)
-    config = CardConfig(
-        name=todo.name,
-        family=todo.family,
-        package=registry().provider(spec.name).distribution,
-        config=todo.config,
-        preparation=Preparation(**todo.preparation),
-        weights=facts,
-    )
-    cards.write_config(out, config)
-    shown = cards.picture(run.published, spec, config, recipe.inputs)
-    if shown is not None:
-        shown.save(out / cards.PICTURE, columns=None if "sample" in spec.capabilities else 12)
+    """Make the card aside and move it in once it is complete: a failure leaves an earlier card as it was."""
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as name:
+        folder = Path(name)
+        config = CardConfig(
+            name=todo.name,
+            family=todo.family,
+            package=registry().provider(spec.name).distribution,
+            config=todo.config,
+            preparation=Preparation(**todo.preparation),
+            weights=weights.save_weights(run.published, folder, todo.settings.weights),
+        )
+        cards.write_config(folder, config)
+        shown = cards.picture(run.published, spec, config, recipe.inputs)
+        if shown is not None:
+            shown.save(folder / cards.PICTURE, columns=None if "sample" in spec.capabilities else 12)
+        cards.write_facts(folder, _facts(spec, recipe, todo, run, dataset, pictured=shown is not None))
+        for file in folder.iterdir():
+            os.replace(file, out / file.name)
+
+
+def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, *, pictured: bool) -> cards.Facts:
+    """What the card says. Words of the recipe that are about its own data are not said of other data."""
+    settings, size = todo.settings, todo.preparation["size"]
     training = cards.Training(
         data=todo.data,
-        split="train",
+        split=dataset.split,
         images=len(dataset),
         steps=run.step,
         batch_size=settings.batch_size,
@@ -253,20 +285,18 @@ def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run
         device=machine(run.device),
         precision=settings.precision,
         seed=settings.seed,
-        settings=todo.arguments | settings.model_dump(exclude={"batch_size", "seed", "log_every", "save_every", "sample_every"}),
+        settings=todo.arguments | settings.model_dump(exclude=UNSHOWN),
         software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
     )
     own = todo.data == recipe.data
-    cards.write_facts(
-        out,
-        cards.Facts(
-            summary=recipe.summary,
-            license=recipe.license if own else "other",
-            data_terms=recipe.data_terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
-            limits=list(recipe.limits) if own else [],
-            training=training,
-            picture_inputs=recipe.inputs if shown is not None else None,
-        ),
+    plain = f"A {spec.title} for {size}x{size} images, trained on {todo.data}."
+    return cards.Facts(
+        summary=recipe.summary if own and size == recipe.preparation.size else plain,
+        license=recipe.license if own else "other",
+        data_terms=recipe.data_terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
+        limits=list(recipe.limits) if own else [],
+        training=training,
+        picture_inputs=recipe.inputs if pictured else None,
     )
 
 

@@ -13,7 +13,6 @@ A loop reads like the paper's algorithm:
 
 import contextlib
 import csv
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from zoo.errors import FormatError, TrainingError
-from zoo.files import new_folder, read_json, sha256, sweep, to_json
+from zoo.errors import FormatError, InputError, TrainingError
+from zoo.files import new_folder, read_json, sha256, sweep, to_json, write_atomically
 from zoo.noise import FreshNoise
 
 PRECISIONS = ("float32", "bfloat16")
@@ -72,7 +71,7 @@ class Run:
         self._average: AveragedModel | None = None
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        torch.manual_seed(seed * 1009 + self.rank)
+        self._seed()
 
     @property
     def published(self) -> nn.Module:
@@ -87,11 +86,12 @@ class Run:
         """
         for name, part in parts.items():
             if isinstance(part, nn.Module):
-                part.to(self.device, memory_format=torch.channels_last)
+                part.to(self.device).to(memory_format=torch.channels_last)
                 self._broadcast(part)
             self._parts[name] = part
         if self.decay and "model" in parts:
-            self._average = AveragedModel(parts["model"], multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)
+            decay = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(parts["model"], multi_avg_fn=decay, use_buffers=True)
             self._parts["average"] = self._average
         return tuple(parts.values())
 
@@ -104,7 +104,7 @@ class Run:
         return FreshNoise(n, self.device)
 
     def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """One step of `optimizer` on `loss`. Only its own parameters get gradients: a generator's loss cannot reach D."""
+        """One step of `optimizer` on `loss`. Only its own parameters get gradients: G's loss cannot reach D."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss, inputs=parameters)
@@ -126,9 +126,12 @@ class Run:
         """
         if self._resume:
             self._restore()
+        elif checkpoints(self.out):
+            raise InputError(f"{self.out} already holds a run", "Resume it, or begin anew in another folder.")
         if self.rank == 0:
-            self.out.mkdir(parents=True, exist_ok=True)
-            sweep(self.out / "checkpoints", older_than=0)
+            for folder in (self.out, self.out / "checkpoints", self.out / "samples"):
+                folder.mkdir(parents=True, exist_ok=True)
+                sweep(folder, older_than=0)
         started, before = time.perf_counter(), self.seconds
         with _Log(self.out, self.step, active=self.rank == 0) as log, self._bar(total) as advance:
             while self.step < total:
@@ -137,17 +140,31 @@ class Run:
                 self.seconds = before + time.perf_counter() - started
                 if self._average is not None:
                     self._average.update_parameters(self._parts["model"])
-                last = self.step == total
-                if self.step % self.log_every == 0 or self.step % self.save_every == 0 or last:
-                    advance(self.step, log.write(self.step, self.seconds, self._means()))
-                if self.preview and self.rank == 0 and (self.step % self.sample_every == 0 or last):
-                    log.picture(self.step, self._sampled())
-                if self.rank == 0 and (self.step % self.save_every == 0 or last):
-                    self.save()
+                try:
+                    self._record(log, advance, last=self.step == total)
+                except OSError as error:
+                    message = f"cannot write to {self.out}: {error.strerror or error}; {self._kept()}"
+                    raise TrainingError(message, "Make room, then go on with --resume.") from error
+
+    def _record(self, log: "_Log", advance: Callable[[int, Mapping[str, float]], None], *, last: bool) -> None:
+        """What is due after this step: losses, a picture, a checkpoint."""
+        if self.step % self.log_every == 0 or self.step % self.save_every == 0 or last:
+            advance(self.step, log.write(self.step, self.seconds, self._means()))
+        if self.preview and self.rank == 0 and (self.step % self.sample_every == 0 or last):
+            log.picture(self.step, self._sampled())
+        if self.rank == 0 and (self.step % self.save_every == 0 or last):
+            self.save()
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self._process.wait_for_everyone()
 
     def save(self) -> Path:
         """Write a checkpoint that is whole or not there, then drop the oldest."""
-        folder = self.out / "checkpoints"
+        path = self.out / "checkpoints" / f"step-{self.step:08d}"
+        if _whole(path):
+            return path
+        shutil.rmtree(path, ignore_errors=True)
         tensors: dict[str, Tensor] = {}
         state = {name: _flatten(part.state_dict(), name, tensors) for name, part in self._parts.items()}
         for key, value in tensors.items():
@@ -156,16 +173,7 @@ class Run:
         tensors["rng/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
-        path = folder / f"step-{self.step:08d}"
-        if path.exists():
-            shutil.rmtree(path)
-        with new_folder(path) as temporary:
-            # Cloned: parts may share storage (an average made of views), which the format does not allow.
-            data = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
-            (temporary / "state.safetensors").write_bytes(data)
-            (temporary / "state.json").write_text(to_json({"step": self.step, "seconds": self.seconds, "parts": state}))
-            hashes = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
-            (temporary / "manifest.json").write_text(to_json(hashes))
+        _write_checkpoint(path, tensors, {"step": self.step, "seconds": self.seconds, "parts": state})
         for old in checkpoints(self.out)[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
         return path
@@ -173,15 +181,10 @@ class Run:
     def _restore(self) -> None:
         """The newest checkpoint whose manifest holds; a broken one is passed over."""
         found = checkpoints(self.out)
-        for path in reversed(found):
-            try:
-                hashes = read_json(path / "manifest.json")
-                broken = [name for name, digest in hashes.items() if sha256(path / name) != digest]
-            except (FormatError, OSError, AttributeError):
-                continue
-            if not broken:
-                return self._load(path)
-        if found:
+        good = next((path for path in reversed(found) if _whole(path)), None)
+        if good is not None:
+            self._load(good)
+        elif found:
             raise TrainingError(f"{self.out}: none of its {len(found)} checkpoints is whole")
 
     def _load(self, path: Path) -> None:
@@ -193,10 +196,16 @@ class Run:
             part.load_state_dict(_unflatten(state["parts"][name], tensors))
             if isinstance(part, torch.optim.Optimizer):
                 _lay_out_like_parameters(part)
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if self.rank > 0:  # the random state in there is the first process's
+            return self._seed()
         torch.set_rng_state(tensors["rng/cpu"])
         if self.device.type == "cuda" and "rng/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng/cuda"], self.device)
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+    def _seed(self) -> None:
+        """Random draws of this process: its own, and others after each resume."""
+        torch.manual_seed(self.seed * 1009 + self.rank + 1_000_003 * self.step)
 
     def _means(self) -> dict[str, float]:
         means = {key: (self._sums[key] / self._counts[key]).item() for key in self._sums}
@@ -207,9 +216,11 @@ class Run:
         return means
 
     def _gone_bad(self, what: str) -> str:
+        return f"training went wrong by step {self.step}: {what}; {self._kept()}"
+
+    def _kept(self) -> str:
         good = checkpoints(self.out)
-        kept = f"the last good checkpoint is {good[-1]}" if good else "there was no checkpoint yet"
-        return f"training went wrong by step {self.step}: {what}; {kept}"
+        return f"the last good checkpoint is {good[-1]}" if good else "there was no checkpoint yet"
 
     def _sampled(self) -> Any:
         """A preview, leaving the random state and the module's mode as they were."""
@@ -223,10 +234,11 @@ class Run:
 
     @contextlib.contextmanager
     def _bar(self, total: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich import progress as rich
 
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, disable=not self.progress) as bar:
+        times = (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
+        columns = (rich.BarColumn(), rich.MofNCompleteColumn(), *times, rich.TextColumn("{task.description}"))
+        with rich.Progress(*columns, disable=not self.progress) as bar:
             task = bar.add_task("", total=total, completed=self.step)
             yield lambda step, means: bar.update(task, completed=step, description=describe(means))
 
@@ -254,6 +266,25 @@ def describe(means: Mapping[str, float]) -> str:
 def checkpoints(out: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted((out / "checkpoints").glob("step-*"))
+
+
+def _whole(path: Path) -> bool:
+    """Whether a checkpoint is all there: its manifest, which was written last, matches every file."""
+    try:
+        hashes = read_json(path / "manifest.json")
+        return bool(hashes) and all(sha256(path / name) == digest for name, digest in hashes.items())
+    except (FormatError, OSError, AttributeError):
+        return False
+
+
+def _write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    # Cloned: parts may share storage (an average made of views), which the format does not allow.
+    data = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
+    with new_folder(path) as temporary:
+        (temporary / "state.safetensors").write_bytes(data)
+        (temporary / "state.json").write_text(to_json(state))
+        hashes = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
+        (temporary / "manifest.json").write_text(to_json(hashes))
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -314,14 +345,15 @@ class _Log:
         for key, value in means.items():
             self.board.add_scalar(key, value, step)
         # Written whole each time: the columns may grow, and a killed run leaves no half row.
+        write_atomically(self.path, self._table)
+        return means
+
+    def _table(self, path: Path) -> None:
         names = list(dict.fromkeys(key for row in self.rows for key in row))
-        temporary = self.path.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="") as file:
+        with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path)
-        return means
 
     def picture(self, step: int, images: Any) -> None:
         images.save(self.out / "samples" / f"step-{step:08d}.png")

@@ -29,7 +29,7 @@ class Preparation:
     crop: float = 1.0
     """Side of the centre square that is kept, as a share of the image's shorter side."""
     filter: str | None = None
-    """Name of one of the family's input filters (`ModelSpec.filters`), applied last: for a translator, photo -> input."""
+    """One of the family's input filters (`ModelSpec.filters`), applied last: for a translator, photo -> input."""
     binarize: bool = False
     """Images are binary: a training image is a fresh Bernoulli draw of its grey values, a given one is cut at 1/2."""
 

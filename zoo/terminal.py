@@ -1,7 +1,7 @@
 """What the commands show: tables and facts, folded to a terminal's width, and plain whole lines anywhere else."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from zoo.cards import Facts, Metric
     from zoo.config import CardConfig
 
-Rows = list[tuple[str, ...]]
+Facet = tuple[str, str]
+METRIC_HEADERS = ("figure", "value", "better", "measured on", "compare with", "protocol")
 
 
-def show(rows: Sequence[Sequence[str]], headers: Sequence[str] = ()) -> None:
+def show(rows: Iterable[Sequence[str]], headers: Sequence[str] = ()) -> None:
     """Print rows in columns. Into a pipe or a file each row is one line, however long, for grep and awk."""
     cleaned = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
@@ -30,8 +31,8 @@ def _show_folded(rows: list[list[str]], headers: Sequence[str]) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD if headers else None, show_header=bool(headers), pad_edge=False)
-    for i in range(len(headers or rows[0])):
-        table.add_column(headers[i] if headers else "", no_wrap=i == 0, overflow="fold", style="bold" if i == 0 else None)
+    for i, header in enumerate(headers or ("", "")):
+        table.add_column(header, no_wrap=i == 0, overflow="fold", style="bold" if i == 0 else None)
     for row in rows:
         table.add_row(*row)
     Console(markup=False, highlight=False, emoji=False).print(table)
@@ -45,71 +46,80 @@ def _show_whole(rows: list[list[str]], headers: Sequence[str]) -> None:
 
 
 def clean(text: str) -> str:
-    """Without control characters: cards and plugins of strangers must not steer the terminal."""
+    """Without control characters: the card or plugin of a stranger must not steer the terminal."""
     return "".join(c for c in text if c.isprintable() or c == "\n")
 
 
-def card_rows(
-    config: "CardConfig", facts: "Facts", spec: ModelSpec, conditions: Mapping[str, Condition], folder: Path
-) -> Rows:
-    """A card in the order of its README."""
-    from zoo.cards import duration
+def pick(entries: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[list[str]]:
+    """Rows of the values under `keys`, lists joined."""
+    return [[", ".join(e[key]) if isinstance(e[key], list) else str(e[key]) for key in keys] for e in entries]
 
-    training = facts.training
-    budget = (
-        f"{training.images:,} images of {training.data}, {training.steps:,} steps of {training.batch_size} "
-        f"({training.passes:.3g} passes), {duration(training.seconds)} on {training.device} in {training.precision}"
-    )
+
+def card_rows(config: "CardConfig", spec: ModelSpec, conditions: Mapping[str, Condition], folder: Path) -> list[Facet]:
+    """What any card says: all that loading needs."""
+    from zoo.weights import WEIGHTS
+
+    size = (folder / WEIGHTS).stat().st_size / 1e6
     return [
-        ("card", f"{config.name}: {facts.summary}"),
+        ("card", config.name),
         *_family(spec),
         ("images", _images(config.preparation)),
         *[(f"condition {name}", kind.text()) for name, kind in conditions.items()],
-        ("model", settings(config.config)),
-        ("training", budget),
-        ("settings", settings(training.settings)),
-        *[(f"figure {metric.name}", _metric(metric)) for metric in facts.metrics],
-        ("cost", _cost(facts, folder, config.weights.dtype)),
-        ("licence", f"{facts.license}: {facts.data_terms}"),
-        *[("limit", limit) for limit in facts.limits],
+        ("model", _settings(config.config)),
+        ("weights", f"{size:.3g} MB of {config.weights.dtype}, sha256 {config.weights.sha256[:16]}..."),
         ("folder", str(folder)),
     ]
 
 
-def recipe_rows(recipe: Recipe, spec: ModelSpec) -> Rows:
+def fact_rows(facts: "Facts") -> list[Facet]:
+    """How a card was made, how good it is, what it costs, and what it must not be used for."""
+    from zoo.cards import duration
+
+    training, cost = facts.training, facts.cost
+    budget = (
+        f"{training.images:,} images of {training.data}, {training.steps:,} steps of {training.batch_size} "
+        f"({training.passes:.3g} passes), {duration(training.seconds)} on {training.device}"
+    )
+    speed = f"16 images in {cost.seconds:.2g} s on {cost.machine}" if cost else "not measured yet"
+    return [
+        ("summary", facts.summary),
+        ("training", budget),
+        ("settings", _settings({"precision": training.precision, "seed": training.seed} | training.settings)),
+        *(
+            [(f"figure {metric.name}", _metric(metric)) for metric in facts.metrics]
+            or [("figures", "not evaluated yet")]
+        ),
+        ("cost", f"{cost.parameters:,} parameters; {speed}" if cost else speed),
+        ("licence", f"{facts.license}: {facts.data_terms}"),
+        *[("limit", limit) for limit in facts.limits],
+    ]
+
+
+def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:
     """A recipe whose card is not here, and the command that makes it."""
     return [
-        ("recipe", f"{recipe.name}: {recipe.summary}"),
+        ("recipe", recipe.name),
         *_family(spec),
         ("images", _images(recipe.preparation)),
+        ("summary", recipe.summary),
         ("data", recipe.data),
-        ("model", settings(recipe.config)),
-        ("settings", settings(recipe.train)),
+        ("model", _settings(recipe.config)),
+        ("settings", _settings(recipe.train)),
         ("licence", f"{recipe.license}: {recipe.data_terms}"),
         *[("limit", limit) for limit in recipe.limits],
-        ("state", "not bundled: it has to be trained first"),
+        ("state", "trainable: no card of it is installed"),
         ("train it", f"zoo train {recipe.name} --out runs/{recipe.name}"),
     ]
 
 
-def metric_rows(metrics: "Sequence[Metric]") -> Rows:
+def metric_rows(metrics: "Sequence[Metric]") -> list[tuple[str, ...]]:
     """Figures, one a row, under METRIC_HEADERS."""
     from zoo.cards import figure
 
-    return [
-        (metric.name, figure(metric), metric.better, f"{metric.data}, {metric.split}, {metric.n}", metric.baseline, metric.protocol)
-        for metric in metrics
-    ]
+    return [(m.name, figure(m), m.better, _measured(m), m.baseline, m.protocol) for m in metrics]
 
 
-METRIC_HEADERS = ("figure", "value", "better", "data, split, images", "compare with", "protocol")
-
-
-def settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value if value != '' else 'none'}" for key, value in values.items()) or "the defaults"
-
-
-def _family(spec: ModelSpec) -> Rows:
+def _family(spec: ModelSpec) -> list[Facet]:
     return [("family", f"{spec.title}: {spec.summary} ({spec.paper})"), ("can", ", ".join(spec.capabilities))]
 
 
@@ -119,18 +129,16 @@ def _images(preparation: Preparation) -> str:
     return f"{text}, then the filter {preparation.filter!r}" if preparation.filter else text
 
 
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items()) or "the defaults"
+
+
 def _metric(metric: "Metric") -> str:
     from zoo.cards import figure
 
     baseline = f" ({metric.baseline})" if metric.baseline else ""
-    where = f"{metric.data}, {metric.split}, {metric.n} images, seed {metric.seed}"
-    return f"{figure(metric)}{baseline}; {metric.better} is better; {where}. {metric.protocol}"
+    return f"{figure(metric)}{baseline}; {metric.better} is better; {_measured(metric)}. {metric.protocol}"
 
 
-def _cost(facts: "Facts", folder: Path, dtype: str) -> str:
-    from zoo.weights import WEIGHTS
-
-    text = f"{(folder / WEIGHTS).stat().st_size / 1e6:.1f} MB of {dtype}"
-    if facts.cost is None:
-        return f"{text}; speed not measured yet"
-    return f"{facts.cost.parameters:,} parameters, {text}; 16 images in {facts.cost.seconds:.2g} s on {facts.cost.machine}"
+def _measured(metric: "Metric") -> str:
+    return f"{metric.data}, {metric.split}, {metric.n} images, seed {metric.seed}"

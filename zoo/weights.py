@@ -1,10 +1,11 @@
 """config.json + model.safetensors <-> module. Every byte is checked before it is trusted.
 
-The order is the point: the config against its schema, a module built without memory, the file's header against the names,
-shapes and dtypes of that module, the hash; only then is a tensor made. There is no pickle, no eval and no class path on
-this road.
+The order is the point: the config against its schema, a module built without memory, the file's header against the
+names, shapes and dtypes of that module, the hash; only then is a tensor made. There is no pickle, no eval and no class
+path on this road.
 """
 
+import contextlib
 import hashlib
 import io
 import math
@@ -16,9 +17,9 @@ from typing import Any, BinaryIO
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from zoo.config import CardConfig, validate
-from zoo.config import Weights as WeightsFacts
+from zoo.config import CardConfig, WeightsFacts, validate
 from zoo.errors import ConfigError, FormatError
 from zoo.files import parse_json, read_json, write_atomically
 from zoo.registry import registry, resolve
@@ -33,7 +34,7 @@ MAX_TENSORS = 10_000
 MAX_SIDE = 1 << 40
 """Of one dimension of a tensor."""
 MAX_PARAMETERS = 1 << 30
-"""Of a module; also the most that loading one can cost: 4 GiB."""
+"""Of a module: 4 GiB as float32."""
 KEY = re.compile(r"[A-Za-z0-9_.]{1,200}")
 FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES = {
@@ -46,6 +47,8 @@ DTYPES = {
 }
 
 FIELDS = {"dtype", "shape", "data_offsets"}
+
+FILLS = {name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
 
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
@@ -66,23 +69,38 @@ def build(spec: ModelSpec, config: object, where: str = "config") -> nn.Module:
 
 def outline(spec: ModelSpec, config: object, where: str = "config") -> Layout:
     """Names, dtypes and shapes of the tensors of a family's module, found without making them. Raises as `build`."""
-    state = _construct(spec, config, where, "meta").state_dict()
-    layout = {key: (value.dtype, tuple(value.shape)) for key, value in state.items()}
-    size = sum(math.prod(shape) for _, shape in layout.values())
+    found = layout(_construct(spec, config, where, "meta"))
+    size = sum(math.prod(shape) for _, shape in found.values())
     if size > MAX_PARAMETERS:
         raise ConfigError(f"{where}: {size} parameters, at most {MAX_PARAMETERS} are allowed")
-    return layout
+    return found
+
+
+def layout(module: nn.Module) -> Layout:
+    """Names, dtypes and shapes of a module's parameters and buffers."""
+    return {key: (value.dtype, tuple(value.shape)) for key, value in module.state_dict().items()}
 
 
 def _construct(spec: ModelSpec, config: object, where: str, device: str) -> nn.Module:
     kind = resolve(spec.module)
     checked = validate(kind.Config, config, f"{where} of family {spec.name!r}")
     try:
-        with torch.random.fork_rng(devices=[]), torch.device(device):
+        unfilled = _Unfilled() if device == "meta" else contextlib.nullcontext()
+        with torch.random.fork_rng(devices=[]), torch.device(device), unfilled:
             module: nn.Module = kind(checked)
     except Exception as error:  # values that each fit their bounds but not one another may fail anywhere
         raise ConfigError(f"{where}: these values do not make a model: {error}") from error
     return module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random fills of a module without memory: `normal_` on it would import torch's compiler first."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def load_module(folder: Path) -> tuple[nn.Module, ModelSpec, CardConfig]:
@@ -124,16 +142,15 @@ def read_weights(path: Path, expected: Layout, facts: WeightsFacts) -> dict[str,
 
 def _not_finite(state: dict[str, Tensor]) -> str | None:
     """The first tensor with a NaN or an infinite value."""
-    return next(
-        (k for k, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())), None
-    )
+    floats = {key: value for key, value in state.items() if value.is_floating_point()}
+    return next((key for key, value in floats.items() if not bool(value.isfinite().all())), None)
 
 
 def _read_matching(path: Path, wanted: Layout) -> bytes:
     """The bytes of a file, read only once its header has been found to promise exactly the wanted tensors."""
     if not path.is_file():
         raise FormatError(
-            f"{path}: no such file", "zoo reads weights from safetensors files alone, never from a pickle."
+            f"{path}: no such file", "Weights are read from safetensors files alone, never from a pickle."
         )
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -234,4 +251,4 @@ def save_weights(module: nn.Module, folder: Path, dtype: str = "float32") -> Wei
     data = safetensors.torch.save(state)
     _check_header(_read_header(io.BytesIO(data), len(data), path), len(data), path)
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
-    return WeightsFacts(dtype=dtype, sha256=hashlib.sha256(data).hexdigest())  # type: ignore[arg-type]
+    return WeightsFacts(dtype=dtype, sha256=hashlib.sha256(data).hexdigest())

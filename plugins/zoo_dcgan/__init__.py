@@ -3,8 +3,8 @@
 import zoo
 
 CELEBA_TERMS = (
-    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be used. "
-    "The images show real people: do not use the model to identify or imitate anyone."
+    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be "
+    "used. The images show real people: do not use the model to identify or imitate anyone."
 )
 
 

@@ -4,12 +4,18 @@ The same random distortions on all that the discriminator sees, real or fake, ke
 leaking into what the generator makes. Images are (n, c, h, w) in [-1, 1]; every draw is per image.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+Policy = Annotated[str, Field(pattern=r"^((color|translation|cutout)(,(color|translation|cutout))*)?$")]
+"""Distortions, separated by commas. As the type of a training argument it is checked before any data is read."""
 
-def augment(x: Tensor, policy: str) -> Tensor:
+
+def augment(x: Tensor, policy: Policy) -> Tensor:
     """Apply the named distortions in order; the empty policy applies none."""
     for name in filter(None, policy.split(",")):
         x = POLICIES[name](x)

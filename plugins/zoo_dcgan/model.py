@@ -5,9 +5,9 @@ generator's output nor at the discriminator's input; no hidden fully connected l
 LeakyReLU 0.2 everywhere in D.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -59,7 +59,7 @@ class Discriminator(nn.Module):
         super().__init__()
         start, widths = stages(config)
         layers: list[nn.Module] = [down(config.channels, widths[0], config.kernel, bias=True), nn.LeakyReLU(0.2)]
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in pairwise(widths):
             layers += [down(narrow, wide, config.kernel), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start * start, 1))
         self.apply(initialise)

@@ -3,10 +3,11 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from zoo_dcgan.augment import augment
-from zoo_dcgan.model import DCGAN, Discriminator, draw_latent
+from torch.optim.swa_utils import update_bn
 
 import zoo
+from zoo_dcgan.augment import Policy, augment
+from zoo_dcgan.model import DCGAN, Discriminator, draw_latent
 
 
 def train(
@@ -17,7 +18,7 @@ def train(
     steps: int = 50_000,
     lr: float = 2e-4,
     beta1: float = 0.5,
-    augmentation: str = "",
+    augmentation: Policy = "",
 ) -> None:
     """Train G against a new D; lr and beta1 are Adam's, for both nets (section 4).
 
@@ -32,7 +33,11 @@ def train(
     def logits(x: Tensor) -> Tensor:
         return D(augment(x, augmentation))
 
-    for _ in run.steps(steps):
+    def settle() -> None:
+        """Give averaged weights their own batch-norm statistics: an average of statistics washes the images out."""
+        update_bn((draw_latent(G.config, run.noise(batches.batch_size)) for _ in range(SETTLING)), run.published)
+
+    for step in run.steps(steps):
         x = 2 * next(batches) - 1
 
         # D on a real batch and on a fake one, apart, so that batch norm sees each alone.
@@ -46,6 +51,13 @@ def train(
             loss_G = real_loss(logits(G(draw_latent(G.config, run.noise(len(x))))))
         run.minimize(loss_G, opt_G)
         run.log(loss_D=loss_D, loss_G=loss_G)
+        if (step + 1) % run.sample_every == 0:
+            settle()
+    settle()
+
+
+SETTLING = 50
+"""Batches of latents that settle the published statistics."""
 
 
 def real_loss(logits: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ import zoo
 
 MNIST_TERMS = "Trained on MNIST (LeCun, Cortes, Burges), which is free to use; made available under CC BY-SA 3.0."
 CELEBA_TERMS = (
-    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be used. "
-    "The images show real people: do not use the model to identify or imitate anyone."
+    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be "
+    "used. The images show real people: do not use the model to identify or imitate anyone."
 )
 
 
@@ -47,7 +47,8 @@ def zoo_models() -> list[zoo.ModelSpec]:
                 ),
                 zoo.Recipe(
                     name="vae-celeba",
-                    summary="Faces at 64x64 from a convolutional VAE that can also encode, reconstruct and interpolate.",
+                    summary="Faces at 64x64 from a convolutional VAE that can also encode, reconstruct and "
+                    "interpolate.",
                     data="flwrlabs/celeba",
                     config={
                         "image_size": 64,

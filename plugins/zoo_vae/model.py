@@ -65,7 +65,7 @@ class VAE(nn.Module):
         return log_likelihood - kl
 
     def log_weights(self, x: Tensor, noise: zoo.AnyNoise, k: int) -> Tensor:
-        """(n, k): log p(x, z) - log q(z | x) for k draws of z; the log of their mean is the importance-weighted bound."""
+        """(n, k): log p(x, z) - log q(z | x) for k draws of z; the log of their mean is the importance bound."""
         x = self.quantised(x, noise)
         mu, log_var = self.posterior(x)
         epsilon = noise.normal(k, self.config.latent_dim)
@@ -90,7 +90,7 @@ class VAE(nn.Module):
         return self.decode(noise.normal(self.config.latent_dim))
 
     def quantised(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
-        """8-bit values spread over their cells, so that a density bounds a probability (Theis et al. 2016, section 3.1)."""
+        """8-bit values spread over their cells: a density bounds a probability (Theis et al. 2016, section 3.1)."""
         return x if self.log_scale is None else (255 * x + noise.uniform(*x.shape[1:])) / 256
 
     def cells(self, x: Tensor) -> float:

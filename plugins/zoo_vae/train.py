@@ -3,9 +3,9 @@
 import math
 
 import torch
-from zoo_vae.model import VAE
 
 import zoo
+from zoo_vae.model import VAE
 
 
 def train(

@@ -1,0 +1,65 @@
+"""pix2pix for zoo: plain data, no torch."""
+
+import zoo
+
+CELEBA_TERMS = (
+    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be "
+    "used. The images show real people: do not use the model to identify or imitate anyone."
+)
+
+
+@zoo.hookimpl
+def zoo_models() -> list[zoo.ModelSpec]:
+    return [
+        zoo.ModelSpec(
+            name="pix2pix",
+            title="pix2pix",
+            summary="a U-Net trained on pairs against a discriminator of patches",
+            paper="https://arxiv.org/abs/1611.07004",
+            citation="""@inproceedings{isola2017image,
+  title={Image-to-Image Translation with Conditional Adversarial Networks},
+  author={Isola, Phillip and Zhu, Jun-Yan and Zhou, Tinghui and Efros, Alexei A.},
+  booktitle={Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition},
+  year={2017}
+}""",
+            task="image-to-image",
+            module="zoo_pix2pix.model:Pix2Pix",
+            train="zoo_pix2pix.train:train",
+            capabilities=("translate",),
+            batch="pairs",
+            tiny={"image_size": 16, "width": 4},
+            tiny_train={"patch_layers": 1, "patch_width": 4},
+            filters={"edges": "zoo_pix2pix.edges:edges"},
+            recipes=(
+                zoo.Recipe(
+                    name="pix2pix-edges2celeba",
+                    summary="Line drawings of faces to photos at 64x64, from a pix2pix U-Net.",
+                    data="flwrlabs/celeba",
+                    # Half the paper's width, and patches of 34 pixels for images of 64 instead of 70 for 256.
+                    config={"image_size": 64, "width": 32},
+                    preparation=zoo.Preparation(size=64, crop=148 / 178, filter="edges"),
+                    train={
+                        "steps": 10_000,
+                        # The paper uses 1 to 10; the norms see single images, so a larger batch is only smoother.
+                        "batch_size": 16,
+                        "patch_layers": 2,
+                        "flip": True,
+                        "jitter": True,
+                        # Not in the paper: averaged weights, steadier than the last step's.
+                        "ema": 0.999,
+                        "precision": "bfloat16",
+                        "weights": "float16",
+                    },
+                    inputs="dcgan-celeba",
+                    license="other",
+                    data_terms=CELEBA_TERMS,
+                    limits=(
+                        "Drawings of faces only, 64x64, aligned as CelebA aligns them.",
+                        "The lines do not tell the colours of hair, skin and background: the model guesses them.",
+                        "It has seen black lines one pixel thin only; other styles of drawing may work less well.",
+                        "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",
+                    ),
+                ),
+            ),
+        )
+    ]

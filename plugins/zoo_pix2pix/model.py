@@ -1,0 +1,134 @@
+"""pix2pix: Isola, Zhu, Zhou, Efros 2017, "Image-to-Image Translation with Conditional Adversarial Networks".
+
+The generator is a U-Net: an encoder that halves the side down to one pixel, a decoder that doubles it again, and a
+skip that joins each pair of layers of equal side (section 3.2.1). The discriminator sees input and output together and
+judges overlapping patches (section 3.2.2). There is no latent: the only noise is dropout in the decoder (section 3.1).
+"""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+import zoo
+
+DROPPED = 3
+"""Decoder blocks with dropout, counted from the innermost, as in the authors' code."""
+
+
+class Pix2Pix(nn.Module):
+    """The published half: the generator G.
+
+    Its norms are instance norms with learnt gains and biases and without running statistics: what batch norm by the
+    statistics of the batch, the paper's inference, is at the batch size 1 of its tests (section 3.3). So no result
+    depends on its batch mates.
+    """
+
+    class Config(zoo.Config):
+        image_size: Literal[16, 32, 64, 128, 256] = 256
+        """Sets the number of layers: log2 of it each way, so that the innermost feature map is one pixel."""
+        in_channels: Annotated[int, Field(ge=1, le=16)] = 3
+        out_channels: Annotated[int, Field(ge=1, le=16)] = 3
+        width: Annotated[int, Field(ge=1, le=256)] = 64
+        """Feature maps of the layer next to the image; each layer further from it doubles them, up to 8 times."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.width * min(2**i, 8) for i in range(config.image_size.bit_length() - 1)]
+        # No norm at the first layer, nor at the innermost: of its one pixel a norm would leave nothing but the bias.
+        encoder = [nn.Sequential(down(config.in_channels, widths[0]))]
+        for narrow, wide in pairwise(widths[:-1]):
+            encoder.append(nn.Sequential(nn.LeakyReLU(0.2), down(narrow, wide), norm(wide)))
+        encoder.append(nn.Sequential(nn.LeakyReLU(0.2), down(widths[-2], widths[-1])))
+        decoder = [nn.Sequential(nn.ReLU(), up(widths[-1], widths[-2]), norm(widths[-2]))]
+        for wide, narrow in pairwise(widths[-2::-1]):
+            decoder.append(nn.Sequential(nn.ReLU(), up(2 * wide, narrow), norm(narrow)))
+        decoder.append(nn.Sequential(nn.ReLU(), up(2 * widths[0], config.out_channels, bias=True), nn.Tanh()))
+        self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+        self.apply(initialise)
+
+    def forward(self, x: Tensor, noise: zoo.AnyNoise | None = None) -> Tensor:
+        """G(x, z): (n, in_channels, h, w) in [-1, 1] -> (n, out_channels, h, w) in [-1, 1].
+
+        z are the dropout masks that are drawn from `noise`, in training and inference alike; without it nothing is
+        dropped. h and w are multiples of `image_size`: the net is convolutional, larger images pass too.
+        """
+        skips = []
+        for layer in self.encoder:
+            x = layer(x)
+            skips.append(x)
+        skips.pop()
+        for number, layer in enumerate(self.decoder):
+            x = layer(x)
+            if noise is not None and number < DROPPED:
+                x = dropout(x, noise)
+            if skips:
+                x = torch.cat([x, skips.pop()], dim=1)
+        return x
+
+    def translate(self, x: Tensor, noise: zoo.Noise | None = None) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] from one domain to the other.
+
+        With noise, dropout is on: the paper's inference (section 3.3), and what the handle does with any seed, 0 unless
+        told. Without (`seed=None`), dropout is off and the result depends on x alone.
+        """
+        return (self(2 * x - 1, noise) + 1) / 2
+
+
+class PatchDiscriminator(nn.Module):
+    """D: images x and y (n, c, h, w) in [-1, 1] -> a map (n, 1, h', w') of logits, one per patch, for training only.
+
+    layers: how many of them halve the side; patches are 16, 34, 70, 142, 286 pixels wide for 1 ... 5, and single pixels
+    for 0 (section 4.4). Its norms are the paper's batch norms, since it meets nothing but training batches.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, width: int = 64, layers: int = 3) -> None:
+        super().__init__()
+        kernel, padding = (4, 1) if layers else (1, 0)
+        strides = [2] * layers + [1] if layers else [1, 1]
+        widths = [width * min(2**i, 8) for i in range(len(strides))]
+        channels = in_channels + out_channels
+        blocks: list[nn.Module] = [nn.Conv2d(channels, width, kernel, strides[0], padding), nn.LeakyReLU(0.2)]
+        for narrow, wide, stride in zip(widths[:-1], widths[1:], strides[1:], strict=True):
+            blocks += [
+                nn.Conv2d(narrow, wide, kernel, stride, padding, bias=False),
+                nn.BatchNorm2d(wide),
+                nn.LeakyReLU(0.2),
+            ]
+        self.layers = nn.Sequential(*blocks, nn.Conv2d(widths[-1], 1, kernel, 1, padding))
+        self.apply(initialise)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.layers(torch.cat([x, y], dim=1))
+
+
+def down(inputs: int, outputs: int) -> nn.Module:
+    """Halves the side. No bias: a norm would cancel it, and the authors' code keeps the others at 0."""
+    return nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
+
+
+def up(inputs: int, outputs: int, bias: bool = False) -> nn.Module:
+    """Doubles the side exactly."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
+
+
+def norm(width: int) -> nn.Module:
+    return nn.InstanceNorm2d(width, affine=True)
+
+
+def dropout(x: Tensor, noise: zoo.AnyNoise) -> Tensor:
+    """Keeps half of the features and doubles them (inverted scaling), by masks that `noise` draws for each image."""
+    return x * (noise.uniform(*x.shape[1:]) < 0.5) * 2
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02) (appendix 6.2), norm gains N(1, 0.02) (the authors' code), biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    if isinstance(module, nn.InstanceNorm2d | nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    if getattr(module, "bias", None) is not None:
+        nn.init.zeros_(module.bias)

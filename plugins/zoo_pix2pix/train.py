@@ -1,0 +1,72 @@
+"""The alternating game of section 3.3: D on a real and a translated pair, then G against D and towards the target."""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+import zoo
+from zoo_pix2pix.model import PatchDiscriminator, Pix2Pix
+
+
+def train(
+    model: Pix2Pix,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 100_000,
+    lr: float = 2e-4,
+    beta1: float = 0.5,
+    l1: Annotated[float, Field(ge=0)] = 100.0,
+    patch_layers: Annotated[int, Field(ge=0, le=5)] = 3,
+    patch_width: Annotated[int, Field(ge=1, le=256)] = 64,
+) -> None:
+    """Train G against a new D on pairs (x, y), x the input; lr and beta1 are Adam's, for both nets (section 3.3).
+
+    l1: lambda, the weight of the L1 term (equation 4). patch_layers: how many layers of D halve the side; with 3 it
+    judges patches of 70x70 (section 4.4). patch_width: feature maps of D's first layer.
+    """
+    config, smallest = model.config, 2 ** (patch_layers + 2)
+    if config.image_size < smallest:
+        raise zoo.ConfigError(
+            f"patch_layers={patch_layers} needs images of at least {smallest} pixels, found {config.image_size}",
+            "Give a smaller one: --set patch_layers=...",
+        )
+    G, D = model, PatchDiscriminator(config.in_channels, config.out_channels, patch_width, patch_layers)
+    opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, 0.999), fused=True)
+    opt_D = torch.optim.Adam(D.parameters(), lr, (beta1, 0.999), fused=True)
+    run.prepare(model=G, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
+
+    for _ in run.steps(steps):
+        x, y = (2 * image - 1 for image in next(batches))
+        with run.autocast():
+            fake = G(x, run.noise(len(x)))
+
+        # D, its objective halved so that it learns more slowly than G.
+        with run.autocast():
+            loss_D = (real_loss(D(x, y)) + fake_loss(D(x, fake.detach()))) / 2
+        run.minimize(loss_D, opt_D)
+
+        # G, on the same translation as in the authors' code.
+        with run.autocast():
+            loss_G = real_loss(D(x, fake))
+        distance = l1_distance(fake, y)
+        run.minimize(loss_G + l1 * distance, opt_G)
+        run.log(loss_D=loss_D, loss_G=loss_G, l1=distance)
+
+
+def real_loss(logits: Tensor) -> Tensor:
+    """-E log D(x, y), the mean over images and patches, from logits in float32; for G, its non-saturating loss."""
+    return F.softplus(-logits.float()).mean()
+
+
+def fake_loss(logits: Tensor) -> Tensor:
+    """-E log(1 - D(x, G(x, z))), the mean over images and patches."""
+    return F.softplus(logits.float()).mean()
+
+
+def l1_distance(fake: Tensor, y: Tensor) -> Tensor:
+    """|y - G(x, z)|, the mean over images, channels and pixels, which lambda = 100 is relative to."""
+    return (fake.float() - y).abs().mean()

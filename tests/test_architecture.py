@@ -1,0 +1,253 @@
+"""The house's directions, read from the import statements of every file."""
+
+import ast
+import builtins
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zoo
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = sorted((ROOT / "zoo").rglob("*.py"))
+FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
+
+# A room imports only from floors below its own, in its functions too.
+FLOORS = (
+    {"_version", "errors"},
+    {"spec", "files", "conditions", "noise"},
+    {"hookspecs", "config", "images"},
+    {"registry"},
+    # hub stands below model, not above it as the plan had it: `zoo.load` turns a name into a folder.
+    {"weights", "hub"},
+    {"model", "data"},
+    {"cards", "run"},
+    {"recipes"},
+    {"evaluation", "testing", "terminal"},
+    {"zoo"},  # the public surface; only the command line stands on it
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+LIGHT = {"zoo", "_version", "errors", "spec", "hookspecs", "registry", "conditions", "hub"}
+
+LOADERS_OF_CODE = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
+RUNNERS_OF_CODE = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "torch.load",
+    "torch.jit.load",
+    "torch.hub",
+    "torch.package",
+    "importlib.import_module",
+}
+OPTIONS = {"trust_remote_code", "allow_pickle", "weights_only"}
+# Only here is a name turned into a module: import strings of installed plugins, and the lazy public names.
+MAY_IMPORT_BY_NAME = {ROOT / "zoo" / "registry.py", ROOT / "zoo" / "__init__.py"}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def label(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def room(path: Path) -> str:
+    return "zoo" if path.name == "__init__.py" else path.stem
+
+
+def for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def walk(node: ast.AST, functions: bool = True, types: bool = True) -> Iterator[ast.AST]:
+    """All nodes, without what stands in functions or under TYPE_CHECKING where that is not asked for."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        skipped = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not functions
+        if not skipped and (types or not for_types_only(child)):
+            yield from walk(child, functions, types)
+
+
+def imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    """Dotted names of what is imported: `from a.b import c` gives a.b.c."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where they lead"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms(nodes: Iterator[ast.AST]) -> set[str]:
+    """The rooms of the core that are imported; `zoo` itself for a name of the public surface."""
+    found = set()
+    for name in imports(nodes):
+        package, _, rest = name.partition(".")
+        if package == "zoo":
+            first = rest.partition(".")[0]
+            found.add(first if (ROOT / "zoo" / f"{first}.py").is_file() else "zoo")
+    return found
+
+
+def packages(nodes: Iterator[ast.AST]) -> set[str]:
+    return {name.partition(".")[0] for name in imports(nodes)}
+
+
+def faults(module: ast.Module) -> list[str]:
+    """Every way in this file to turn data into running code."""
+    known = {name: name for name in dir(builtins)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            known |= {
+                alias.asname or root(alias.name): alias.name if alias.asname else root(alias.name)
+                for alias in node.names
+            }
+        if isinstance(node, ast.ImportFrom):
+            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    found = [name for name in imports(ast.walk(module)) if forbidden(name)]
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name | ast.Attribute) and forbidden(dotted(node, known)):
+            found.append(dotted(node, known))
+        if isinstance(node, ast.keyword) and node.arg in OPTIONS:
+            found.append(str(node.arg))
+        if isinstance(node, ast.Constant) and node.value in OPTIONS:
+            found.append(str(node.value))
+    return found
+
+
+def root(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def dotted(node: ast.AST, known: dict[str, str]) -> str:
+    """`np.load` as numpy.load, given what np was imported as; empty for anything but names joined by dots."""
+    if isinstance(node, ast.Name):
+        return known.get(node.id, "")
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value, known)
+        return f"{before}.{node.attr}" if before else ""
+    return ""
+
+
+def forbidden(name: str) -> bool:
+    name = name.removeprefix("builtins.")
+    return root(name) in LOADERS_OF_CODE or any(name == bad or name.startswith(bad + ".") for bad in RUNNERS_OF_CODE)
+
+
+def test_every_room_has_one_floor() -> None:
+    listed = [name for names in FLOORS for name in names]
+    assert len(listed) == len(set(listed))
+    assert {room(path) for path in CORE} == set(listed)
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if room(path) != "zoo"], ids=label)
+def test_a_room_imports_only_from_floors_below(path: Path) -> None:
+    upwards = {name for name in rooms(ast.walk(tree(path))) if FLOOR[name] >= FLOOR[room(path)]}
+    assert not upwards
+
+
+@pytest.mark.parametrize("path", CORE, ids=label)
+def test_the_core_knows_no_family(path: Path) -> None:
+    assert not {name for name in packages(ast.walk(tree(path))) if name.startswith("zoo_")}
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if room(path) in LIGHT], ids=label)
+def test_the_light_rooms_import_only_the_standard_library_and_pluggy(path: Path) -> None:
+    nodes = list(walk(tree(path), functions=False, types=False))
+    assert packages(iter(nodes)) <= sys.stdlib_module_names | {"pluggy", "zoo"}
+    assert rooms(iter(nodes)) <= LIGHT
+
+
+def test_the_lazy_public_names_are_those_the_type_checker_sees() -> None:
+    seen = [node for node in ast.walk(tree(ROOT / "zoo" / "__init__.py")) if for_types_only(node)]
+    promised = {name.rpartition(".")[::2] for node in seen for name in imports(ast.walk(node))}
+    assert promised == {(module, name) for name, module in zoo.LAZY.items()}
+
+
+@pytest.mark.parametrize("name", zoo.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(zoo, name) is not None
+    assert name in dir(zoo)
+
+
+def test_every_lazy_name_is_public_and_an_unknown_one_is_an_attribute_error() -> None:
+    assert set(zoo.LAZY) <= set(zoo.__all__)
+    with pytest.raises(AttributeError, match="lod"):
+        zoo.lod  # noqa: B018
+
+
+@pytest.mark.parametrize("path", FAMILIES, ids=label)
+def test_a_family_imports_no_other_family(path: Path) -> None:
+    others = {name for name in packages(ast.walk(tree(path))) if name.startswith("zoo_")} - {path.parent.name}
+    assert not others
+
+
+@pytest.mark.parametrize("path", FAMILIES, ids=label)
+def test_a_family_uses_only_public_names_of_the_core(path: Path) -> None:
+    module = tree(path)
+    assert rooms(ast.walk(module)) <= {"zoo"}
+    assert "zoo" not in {root(name) for name in imports(ast.walk(module)) if name != "zoo"}, "use `import zoo`"
+    attributes = [node for node in ast.walk(module) if isinstance(node, ast.Attribute)]
+    used = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "zoo"}
+    assert used <= set(zoo.__all__)
+
+
+@pytest.mark.parametrize("path", [path for path in FAMILIES if path.name == "__init__.py"], ids=label)
+def test_what_a_family_declares_needs_only_zoo_and_the_standard_library(path: Path) -> None:
+    assert packages(ast.walk(tree(path))) <= sys.stdlib_module_names | {"zoo"}
+
+
+@pytest.mark.parametrize("path", CORE + FAMILIES, ids=label)
+def test_nothing_turns_data_into_code(path: Path) -> None:
+    allowed = {"importlib.import_module"} if path in MAY_IMPORT_BY_NAME else set()
+    assert set(faults(tree(path))) <= allowed
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import dill as d",
+        "import yaml; yaml.load(text)",
+        "eval(text)",
+        "exec(text)",
+        "run = eval",
+        "compile(text, '', 'exec')",
+        "import builtins; builtins.exec(text)",
+        "__import__(name)",
+        "import torch; torch.load(path)",
+        "import torch as t; t.load(path)",
+        "from torch import load as safe; safe(path)",
+        "import torch; torch.hub.load(name)",
+        "import importlib; importlib.import_module(name)",
+        "from importlib import import_module",
+        "import numpy as np; np.load(path, allow_pickle=True)",
+        "load(name, trust_remote_code=True)",
+        "load(name, **{'trust_remote_code': True})",
+    ],
+)
+def test_the_gate_sees(source: str) -> None:
+    assert faults(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import safetensors.torch; safetensors.torch.load(data)",
+        "import safetensors.torch, torch; safetensors.torch.load(data)",
+        "import torch; torch.compile(module); module.eval()",
+        "import re; re.compile('x')",
+        "import zoo; zoo.load('x')",
+        "import json; json.load(file)",
+    ],
+)
+def test_the_gate_lets_pass(source: str) -> None:
+    assert not faults(ast.parse(source))

@@ -1,0 +1,484 @@
+"""The command `zoo`: through its console script where the process matters, in-process for the rest."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+import zoo
+from zoo import cards, hub
+from zoo.cli import app
+from zoo.conditions import Categorical, Continuous, Flags
+from zoo.registry import Plugin, registry
+
+ZOO = Path(sys.executable).with_name("zoo")
+ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
+
+TINY = ["--set", "width=4", "--set", "latent-dim=8", "--image-size", "16", "--batch-size", "8", "--device", "cpu"]
+TINY += ["--set", "precision=float32", "--set", "save_every=1", "--set", "augmentation=color,cutout"]
+
+
+def process(*command: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """A command in a process of its own, with warnings as errors."""
+    given = {"env": ENVIRONMENT} | options
+    return subprocess.run([*map(str, command)], check=False, capture_output=True, text=True, timeout=120, **given)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A command in this process, in an empty folder; returns typer's result."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
+    """The folder of `zoo train` on drawn faces, two steps."""
+    out = tmp_path_factory.mktemp("runs") / "x"
+    words = ["train", "dcgan-celeba", "--data", str(faces), "--out", str(out), "--steps", "2", *TINY]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert f"zoo info {out}" in result.stdout
+    return out
+
+
+def conditioned(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor | None]:
+    """Give every DCGAN three conditions; the returned dict holds what the last call to `sample` was given."""
+    from zoo_dcgan.model import DCGAN
+
+    got: dict[str, torch.Tensor | None] = {}
+    plain = DCGAN.sample
+
+    def sample(self: DCGAN, noise: zoo.Noise, **given: torch.Tensor | None) -> torch.Tensor:
+        got.update(given)
+        return plain(self, noise)
+
+    declared = {
+        "label": Categorical(("5", "7", "nine")),
+        "attributes": Flags(("Blond_Hair", "Smiling")),
+        "code": Continuous(-2, 2),
+    }
+    monkeypatch.setattr(DCGAN, "conditions", declared, raising=False)
+    monkeypatch.setattr(DCGAN, "sample", sample)
+    return got
+
+
+# The process: what it imports, how it ends.
+
+
+def test_listing_imports_neither_torch_nor_numpy_nor_pydantic() -> None:
+    code = (
+        "import sys; sys.argv = ['zoo', 'list']; from zoo.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, sorted({'torch', 'numpy', 'pydantic', 'PIL'} & sys.modules.keys()))"
+    )
+    done = process(sys.executable, "-c", code)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert process(ZOO, "--version").stdout == f"zoo {zoo.__version__}\n"
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    for command in ("list", "list --json"):
+        # The reader is gone before the first word is written.
+        done = process("bash", "-c", f"(sleep 1; exec {ZOO} {command}) | true")
+        assert done.stderr == ""
+
+
+def test_an_error_is_a_line_and_a_hint_on_stderr_and_status_1(tmp_path: Path) -> None:
+    done = process(ZOO, "sample", "dcgan-celebs", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: no card 'dcgan-celebs'\n  Did you mean 'dcgan-celeba'.*\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_zoo_traceback_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    done = process(ZOO, "info", "dcgan-celebs", env=ENVIRONMENT | {"ZOO_TRACEBACK": "1"})
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "NotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["lst"], ["list", "--famly", "dcgan"], ["sample"], ["sample", "x", "-n", "many"], ["train", "x"]]
+)
+def test_a_usage_error_ends_with_status_2(run: Callable[..., Any], words: list[str]) -> None:
+    assert run(*words).exit_code == 2
+
+
+def test_interrupting_a_training_says_how_to_go_on(tmp_path: Path, faces: Path) -> None:
+    out = tmp_path / "run"
+    words = ["train", "dcgan-celeba", "--data", faces, "--out", out, "--set", "sample_every=100000", *TINY]
+    endless = [ZOO, *map(str, words), "--steps", "100000"]
+    training = subprocess.Popen(endless, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        while not list(out.glob("checkpoints/step-*/manifest.json")) and training.poll() is None:
+            time.sleep(0.05)
+        training.send_signal(signal.SIGINT)
+        _, errors = training.communicate(timeout=60)
+    finally:
+        training.kill()
+    assert training.returncode == 130
+    assert errors == "interrupted; the same command with --resume goes on\n"
+    assert not (out / "config.json").exists()
+
+
+# list, plugins, info
+
+
+def test_list_shows_every_recipe_with_its_state(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "bundled", lambda: {"dcgan-celeba": Path("somewhere")})
+    entries = json.loads(run("list", "--json").stdout)
+    assert [entry["name"] for entry in entries] == sorted(registry().recipes)
+    states = {entry["name"]: entry["state"] for entry in entries}
+    assert states.pop("dcgan-celeba") == "bundled"
+    assert set(states.values()) <= {"trainable"}
+
+
+def test_list_can_keep_to_one_family_and_suggests_for_an_unknown_one(run: Callable[..., Any]) -> None:
+    assert {e["family"] for e in json.loads(run("list", "--family", "dcgan", "--json").stdout)} == {"dcgan"}
+    wrong = run("list", "--family", "dcgn")
+    assert wrong.exit_code == 1
+    assert "Did you mean 'dcgan'?" in wrong.stderr
+
+
+def test_output_into_a_pipe_is_whole_lines_whatever_the_width() -> None:
+    lines = process(ZOO, "list").stdout.splitlines()  # COLUMNS is 40
+    row = next(line for line in lines if line.startswith("dcgan-celeba "))
+    assert re.split(r"\s{2,}", row)[:4] == ["dcgan-celeba", "dcgan", "unconditional-image-generation", "sample"]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_plugins_shows_what_was_set_aside_and_why(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Plugin("bad", "bad_plugin", "bad-dist", "1.2", error="ImportError: no [module] \x1b[31mred")
+    monkeypatch.setattr(registry(), "plugins", [*registry().plugins, broken])
+    entries = {entry["plugin"]: entry for entry in json.loads(run("plugins", "--json").stdout)}
+    assert entries["dcgan"]["families"] == ["dcgan"]
+    assert (entries["bad"]["state"], entries["bad"]["distribution"]) == ("set aside", "bad-dist")
+    table = run("plugins")
+    assert table.exit_code == 0
+    assert "no [module]" in table.stdout
+    assert "\x1b" not in table.stdout
+    assert "'zoo plugins' says why" in run("list").stderr
+
+
+def test_info_of_a_recipe_without_card_says_how_to_train_it(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "bundled", dict)
+    shown = run("info", "dcgan-celeba").stdout
+    assert "zoo train dcgan-celeba --out runs/dcgan-celeba" in shown
+    assert json.loads(run("info", "dcgan-celeba", "--json").stdout)["preparation"]["size"] == 64
+
+
+def test_info_of_a_card_shows_its_facts(run: Callable[..., Any], trained: Path) -> None:
+    facts = cards.read_facts(trained)
+    metric = cards.Metric(
+        name="fid",
+        value=12.345,
+        better="lower",
+        data="drawn",
+        split="test",
+        n=48,
+        seed=3,
+        protocol="Heusel et al. 2017",
+    )
+    cards.write_facts(trained, facts.model_copy(update={"metrics": [metric]}))
+    shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in run("info", trained).stdout.splitlines())
+    assert shown["card"] == "dcgan-celeba"
+    assert shown["can"] == "sample"
+    assert shown["folder"] == str(trained)
+    assert shown["images"].startswith("16x16 RGB")
+    assert "48 images" in shown["training"]
+    assert "2 steps of 8" in shown["training"]
+    assert "augmentation=color,cutout" in shown["settings"]
+    assert "12.35; lower is better; drawn, test, 48 images, seed 3. Heusel" in shown["figure fid"]
+    assert shown["licence"].startswith("other: ")
+    whole = json.loads(run("info", trained, "--json").stdout)
+    assert whole["weights"]["sha256"]
+    assert whole["metrics"][0]["value"] == 12.345
+
+
+def test_info_shows_a_card_without_facts_and_its_conditions(
+    run: Callable[..., Any], tiny_card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conditioned(monkeypatch)
+    shown = run("info", tiny_card)
+    assert shown.exit_code == 0
+    assert re.search(r"condition label +one of 5, 7, nine", shown.stdout)
+    assert json.loads(run("info", tiny_card, "--json").stdout)["conditions"]["code"] == "a number from -2 to 2"
+
+
+def test_where_prints_the_folder_and_nothing_else(run: Callable[..., Any], tiny_card: Path) -> None:
+    assert run("info", tiny_card, "--where").stdout == f"{tiny_card}\n"
+
+
+# sample
+
+
+def test_sample_writes_a_png_that_knows_its_seed(run: Callable[..., Any], tiny_card: Path, tmp_path: Path) -> None:
+    result = run("sample", tiny_card, "-n", 4, "--seed", 7, "--out", "faces.png")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "wrote faces.png: 4 images, seed 7\n"
+    with Image.open(tmp_path / "faces.png") as picture:
+        assert (picture.size, picture.mode) == ((2 * 16 + 2, 2 * 16 + 2), "RGB")
+        assert picture.text["seed"] == "7"  # type: ignore[attr-defined]
+        assert picture.text["model"] == "dcgan-tiny"  # type: ignore[attr-defined]
+
+
+def test_a_seed_decides_the_bytes_of_the_file(run: Callable[..., Any], tiny_card: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("sample", tiny_card, "-n", 3, "--seed", seed, "--out", f"{name}.png", "--batch-size", 1 + (name == "b"))
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_without_out_the_file_is_named_after_model_and_seed(
+    run: Callable[..., Any], tiny_card: Path, tmp_path: Path
+) -> None:
+    results = [run("sample", tiny_card, "-n", 1) for _ in range(2)]
+    written = {path.name for path in tmp_path.glob("*.png")}
+    assert len(written) == 2
+    for result in results:
+        name, seed = re.fullmatch(r"wrote (\S+): 1 image, seed (\d+)\n", result.stdout).groups()  # type: ignore[union-attr]
+        assert name == f"dcgan-tiny-seed{seed}.png"
+        assert name in written
+
+
+def test_an_existing_file_is_overwritten_only_with_force(
+    run: Callable[..., Any], tiny_card: Path, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken.png"
+    taken.write_bytes(b"mine")
+    refused = run("sample", tiny_card, "-n", 1, "--out", taken)
+    assert refused.exit_code == 1
+    assert f"{taken} exists already" in refused.stderr
+    assert "--force" in refused.stderr
+    assert taken.read_bytes() == b"mine"
+    assert run("sample", tiny_card, "-n", 1, "--out", taken, "--force").exit_code == 0
+    assert taken.read_bytes() != b"mine"
+
+
+def test_a_folder_takes_the_next_samples_but_not_the_same_again(
+    run: Callable[..., Any], tiny_card: Path, tmp_path: Path
+) -> None:
+    more = ["sample", tiny_card, "-n", 2, "--seed", 0, "--out", "many"]
+    assert run(*more).exit_code == 0
+    assert run(*more, "--start", 2).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == [f"{i:05d}.png" for i in range(4)]
+    again = run(*more, "--start", 3)
+    assert again.exit_code == 1
+    assert "00003.png" in again.stderr
+
+
+@pytest.mark.parametrize("out", ["faces.gif", "faces.tar.gz"])
+def test_a_format_that_cannot_be_written_is_refused(run: Callable[..., Any], tiny_card: Path, out: str) -> None:
+    result = run("sample", tiny_card, "--out", out)
+    assert result.exit_code == 1
+    assert ".webp" in result.stderr
+
+
+def test_an_error_of_the_file_system_is_a_line(run: Callable[..., Any], tiny_card: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run("sample", tiny_card, "-n", 1, "--out", "file/faces.png")
+    assert result.exit_code == 1
+    assert re.fullmatch(r"error: .*file.*\n", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        (["--label", "7"], "label", [1, 1]),  # the class of that name, not number 7
+        (["--label=2"], "label", [2, 2]),
+        (["--set", "label=nine"], "label", [2, 2]),
+        (["--label", '["5", "7"]'], "label", [0, 1]),
+        (["--Blond_Hair", "true"], "attributes", [[1.0, -1.0]] * 2),
+        (["--Blond-Hair", "false", "--set", "Smiling=true"], "attributes", [[0.0, 1.0]] * 2),
+        (["--code", "-1.5"], "code", [[-1.5]] * 2),
+    ],
+)
+def test_conditions_go_by_name(
+    run: Callable[..., Any],
+    tiny_card: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    key: str,
+    value: list[Any],
+) -> None:
+    got = conditioned(monkeypatch)
+    result = run("sample", tiny_card, *words, "-n", 2, "--out", "x.png")
+    assert result.exit_code == 0, result.output
+    tensor = got.pop(key)
+    assert tensor is not None
+    assert tensor.nan_to_num(-1.0).tolist() == value
+    assert set(got.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--lable", "7"], 2, "Did you mean 'label'"),
+        (["--sed", "7"], 2, "Did you mean 'seed'"),
+        (["--label"], 2, "needs a value"),
+        (["surplus"], 2, "'surplus'"),
+        (["--set", "label"], 2, "KEY=VALUE"),
+        (["--set", "=7"], 2, "KEY=VALUE"),
+        (["--set", "lable=7"], 1, "Did you mean 'label'"),
+        (["--label", "8"], 1, "label"),
+        (["--code", "3"], 1, "from -2 to 2"),
+        (["-n", "0"], 1, "n=0"),
+    ],
+)
+def test_a_wrong_condition_or_option_is_refused_by_name(
+    run: Callable[..., Any],
+    tiny_card: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    status: int,
+    said: str,
+) -> None:
+    conditioned(monkeypatch)
+    result = run("sample", tiny_card, "--out", "x.png", *words)
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_condition_before_the_name_is_told_its_place(run: Callable[..., Any], tiny_card: Path) -> None:
+    result = run("sample", "--label", "7", tiny_card)
+    assert result.exit_code == 2
+    assert "before the model's name" in result.stderr
+
+
+# translate
+
+
+def test_translate_of_a_model_that_cannot_says_what_it_can(
+    run: Callable[..., Any], tiny_card: Path, faces: Path
+) -> None:
+    result = run("translate", tiny_card, faces / "000.png", "--out", "x.png")
+    assert result.exit_code == 1
+    assert "cannot translate" in result.stderr
+    assert "It has: sample." in result.stderr
+
+
+@pytest.fixture
+def translator(tiny_card: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny card made to translate: an image comes out inverted where its `Smiling` flag says so."""
+    import dataclasses
+
+    from zoo_dcgan.model import DCGAN
+
+    def translate(self: DCGAN, x: torch.Tensor, noise: zoo.Noise, attributes: torch.Tensor) -> torch.Tensor:
+        return torch.where(attributes[:, 1, None, None, None] == 1, 1 - x, x)
+
+    spec = dataclasses.replace(registry().spec("dcgan"), capabilities=("translate",))
+    conditions = {"attributes": Flags(("Blond_Hair", "Smiling"))}
+    monkeypatch.setitem(registry().specs, "dcgan", spec)
+    monkeypatch.setattr(DCGAN, "conditions", conditions, raising=False)
+    monkeypatch.setattr(DCGAN, "translate", translate, raising=False)
+    return tiny_card
+
+
+def test_translate_takes_images_and_then_conditions(
+    run: Callable[..., Any], translator: Path, faces: Path, tmp_path: Path
+) -> None:
+    images = [faces / "000.png", faces / "001.png"]
+    result = run("translate", translator, *images, "--Smiling", "true", "--out", "made")
+    assert result.exit_code == 0, result.output
+    given, made = (
+        zoo.load(translator).prepare(images),
+        zoo.load(translator).prepare(sorted((tmp_path / "made").iterdir())),
+    )
+    assert torch.allclose(made, 1 - given, atol=1e-6)
+
+
+def test_a_corrupt_image_is_named(run: Callable[..., Any], translator: Path, faces: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((faces / "000.png").read_bytes()[:200])
+    result = run("translate", translator, faces / "001.png", broken, "--Smiling", "true", "--out", "made.png")
+    assert result.exit_code == 1
+    assert str(broken) in result.stderr
+    assert not (tmp_path / "made.png").exists()
+
+
+# train and evaluate
+
+
+def test_a_trained_folder_samples(run: Callable[..., Any], trained: Path) -> None:
+    assert run("sample", trained, "-n", 2, "--out", "x.png").exit_code == 0
+    assert zoo.load(trained).config.width == 4
+
+
+def test_resume_goes_on_and_needs_to_be_asked_for(
+    run: Callable[..., Any], trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x"
+    shutil.copytree(trained, out)
+    again = ["train", "dcgan-celeba", "--data", faces, "--out", out, "--steps", 3, *TINY]
+    refused = run(*again)
+    assert refused.exit_code == 1
+    assert "--resume" in refused.stderr
+    assert run(*again, "--resume").exit_code == 0
+    assert cards.read_facts(out).training.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["dcgan-celbea"], 1, "Did you mean 'dcgan-celeba'"),
+        (["dcgan-celeba", "--set", "widht=4"], 1, "Did you mean 'width'"),
+        (["dcgan-celeba", "--set", "width=wide"], 1, "width"),
+        (["dcgan-celeba", "--set", "lr"], 2, "KEY=VALUE"),
+        (["dcgan-celeba", "--set", "device=cpu"], 2, "'device'"),
+        (["dcgan-celeba", "--steps", "0"], 2, "--steps"),
+        (["dcgan-celeba", "--resume"], 1, "no run in"),
+        (["dcgan-celeba", "--data", "./nowhere"], 1, "nowhere"),
+    ],
+)
+def test_a_training_that_cannot_begin_says_why(
+    run: Callable[..., Any], words: list[str], status: int, said: str
+) -> None:
+    result = run("train", *words, "--out", "run")
+    assert result.exit_code == status
+    assert said in result.stderr
+
+
+def test_evaluate_shows_the_figures_it_gets(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    metric = cards.Metric(
+        name="fid", value=12.345, better="lower", data="drawn", split="test", n=48, seed=3, protocol="of a test"
+    )
+
+    def evaluate(name: str, **given: Any) -> list[cards.Metric]:
+        asked.update(given, name=name)
+        return [metric]
+
+    monkeypatch.setattr(zoo, "evaluate", evaluate, raising=False)
+    shown = run("evaluate", "dcgan-tiny", "--data", "folder", "--limit", 5, "--seed", 3)
+    assert re.split(r"\s{2,}", shown.stdout.splitlines()[1])[:3] == ["fid", "12.35", "lower"]
+    assert (asked["name"], asked["data"], asked["limit"], asked["seed"]) == ("dcgan-tiny", "folder", 5, 3)
+    assert json.loads(run("evaluate", "dcgan-tiny", "--json").stdout)[0]["protocol"] == "of a test"
+
+
+def test_every_command_and_option_explains_itself() -> None:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert command.help, name
+        assert [param.name for param in command.params if not param.help and param.name != "ctx"] == [], name

@@ -1,0 +1,400 @@
+"""Sources of data sets, what is said about bad ones, and the laws of batches."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tables import classes, flags, write_table
+
+from zoo.data import Batches, Dataset, augment, load_dataset
+from zoo.errors import DataError
+from zoo.spec import Preparation
+
+SMALL = Preparation(size=16)
+GREY = Preparation(size=8, mode="L")
+
+
+@pytest.fixture
+def pictures(faces: Path) -> list[Path]:
+    return sorted(faces.iterdir())[:8]
+
+
+@pytest.fixture
+def copied(pictures: Sequence[Path], tmp_path: Path) -> Path:
+    """A folder of eight images that a test may break."""
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    for picture in pictures:
+        shutil.copy(picture, folder)
+    return folder
+
+
+# Sources
+
+
+def test_a_folder_of_images_is_a_data_set(faces: Path) -> None:
+    found = load_dataset(faces, SMALL)
+    assert found.images.shape == (48, 3, 16, 16)
+    assert found.images.dtype == torch.uint8
+    assert len(found.images.flatten(1).unique(dim=0)) == 48
+    assert found.labels is None
+
+
+def test_images_are_prepared_as_the_model_prepares_them(pictures: Sequence[Path], copied: Path) -> None:
+    from zoo.images import prepare
+
+    preparation = Preparation(size=16, mode="L", crop=0.8)
+    expected = prepare(list(pictures), preparation)
+    assert torch.equal(load_dataset(copied, preparation).images.float() / 255, expected)
+
+
+def test_limit_takes_the_first_images(faces: Path) -> None:
+    assert torch.equal(load_dataset(faces, SMALL, limit=5).images, load_dataset(faces, SMALL).images[:5])
+
+
+def test_a_folder_per_class_gives_labels(pictures: Sequence[Path], tmp_path: Path) -> None:
+    for i, picture in enumerate(pictures):
+        folder = tmp_path / "set" / ("cats", "dogs")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, folder)
+    found = load_dataset(tmp_path / "set", SMALL, kind="labelled", columns={"label": "label"})
+    assert found.names == ("cats", "dogs")
+    assert found.labels is not None
+    assert found.labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_splits_may_be_folders(pictures: Sequence[Path], tmp_path: Path) -> None:
+    for split, chosen in {"train": pictures[:5], "test": pictures[5:]}.items():
+        (tmp_path / split).mkdir()
+        for picture in chosen:
+            shutil.copy(picture, tmp_path / split)
+    assert len(load_dataset(tmp_path, SMALL)) == 5
+    assert len(load_dataset(tmp_path, SMALL, split="test")) == 3
+
+
+def test_a_parquet_file_in_a_folder_is_a_data_set(pictures: Sequence[Path], copied: Path, tmp_path: Path) -> None:
+    write_table(tmp_path, pictures)
+    (tmp_path / "flat").mkdir()
+    shutil.move(tmp_path / "data" / "train-00000-of-00001.parquet", tmp_path / "flat" / "faces.parquet")
+    assert torch.equal(load_dataset(tmp_path / "flat", SMALL).images, load_dataset(copied, SMALL).images)
+
+
+def test_the_layout_of_the_hub_is_read_from_a_folder(pictures: Sequence[Path], tmp_path: Path) -> None:
+    folder = write_table(
+        tmp_path,
+        pictures,
+        label=classes([0, 1, 2, 1, 0, 1, 2, 1], ["ann", "bob", "cleo"]),
+        Smiling=flags([True, False] * 4),
+        Young=flags([False] * 8),
+        sketch=(datasets.Image(), [{"bytes": p.read_bytes(), "path": None} for p in reversed(pictures)]),
+    )
+    write_table(tmp_path, pictures[:3], split="test")
+    assert len(load_dataset(folder, SMALL, split="test")) == 3
+
+    labelled = load_dataset(folder, SMALL, kind="labelled", columns={"label": "label"})
+    assert labelled.names == ("ann", "bob", "cleo")
+    assert labelled.labels is not None
+    assert labelled.labels.tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+
+    known = load_dataset(folder, SMALL, kind="attributes", columns={"attributes": "Young,Smiling"})
+    assert known.names == ("Young", "Smiling")
+    assert known.labels is not None
+    assert known.labels.tolist() == [[0.0, 1.0], [0.0, 0.0]] * 4
+
+    pairs = load_dataset(folder, SMALL, kind="pairs", columns={"input": "sketch"})
+    assert pairs.inputs is not None
+    assert torch.equal(pairs.inputs.flip(0), pairs.images)
+
+    domains = load_dataset(folder, SMALL, kind="unpaired", columns={"domain": "Smiling"})
+    assert domains.names == ("False", "True")
+    assert domains.labels is not None
+    assert domains.labels.tolist() == [1, 0] * 4
+
+
+def test_integer_labels_without_names_are_their_own_names(pictures: Sequence[Path], tmp_path: Path) -> None:
+    folder = write_table(tmp_path, pictures, digit=(datasets.Value("int32"), [3, 1, 4, 1, 5, 0, 2, 6]))
+    assert load_dataset(folder, SMALL, kind="labelled", columns={"label": "digit"}).names == tuple("0123456")
+
+
+# Bad sources: the error names what is at fault
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder .*nowhere"):
+        load_dataset(tmp_path / "nowhere", SMALL)
+
+
+def test_a_file_in_place_of_a_folder_is_named(pictures: Sequence[Path]) -> None:
+    with pytest.raises(DataError, match=r"no folder .*000\.png"):
+        load_dataset(pictures[0], SMALL)
+
+
+@pytest.mark.parametrize("files", [(), ("notes.txt", "table.csv")])
+def test_a_folder_without_images_says_what_is_expected(files: Sequence[str], tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).write_text("nothing")
+    with pytest.raises(DataError, match=r"(?s)holds no images.*\.png, \.jpg, \.webp or \.parquet"):
+        load_dataset(tmp_path, SMALL)
+
+
+def test_an_unknown_hub_name_is_one_clear_error() -> None:
+    with pytest.raises(DataError, match=r"(?s)cannot read nobody/nothing.*--data FOLDER"):
+        load_dataset("nobody/nothing", SMALL)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:500]),
+        lambda path: path.write_bytes(b"<html>404</html>"),
+        lambda path: path.write_bytes(b""),
+    ],
+    ids=["cut short", "a web page", "empty"],
+)
+def test_a_broken_image_among_good_ones_is_named(damage: Callable[[Path], object], copied: Path) -> None:
+    damage(copied / "005.png")
+    with pytest.raises(DataError, match=r"(?s)broken image: .*row 5 .*005\.png"):
+        load_dataset(copied, SMALL)
+
+
+def test_too_small_images_are_named_with_their_size(copied: Path) -> None:
+    Image.new("RGB", (40, 7)).save(copied / "003.png")
+    with pytest.raises(DataError, match=r"(?s)003\.png\): 40x7 pixels are too few for 16x16"):
+        load_dataset(copied, SMALL)
+
+
+def test_a_missing_split_is_told_with_those_there(faces: Path) -> None:
+    with pytest.raises(DataError, match=r"(?s)has no split 'tset'.*'?train"):
+        load_dataset(faces, SMALL, split="tset")
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "message"),
+    [
+        ("images", {"image": "imge"}, "(?s)no column 'imge'.*Did you mean 'image'"),
+        ("images", {"image": "age"}, "(?s)column 'age' is no image, but int.*image=NAME"),
+        ("pairs", {"input": "sketch"}, "no column 'sketch'"),
+        ("pairs", {"input": "age"}, "column 'age' is no image"),
+        ("labelled", {}, "(?s)must name its label column.*has: .*age"),
+        ("labelled", {"label": "lable"}, "(?s)no column 'lable'.*Did you mean 'label'"),
+        ("labelled", {"label": "name"}, "column 'name' holds no class indices"),
+        ("labelled", {"label": "below"}, "column 'below' holds no class indices"),
+        ("labelled", {"label": "share"}, "column 'share' holds no class indices"),
+        ("labelled", {"label": "holes"}, "column 'holes' holds no class indices"),
+        ("attributes", {}, "must name its attributes column"),
+        ("attributes", {"attributes": "Young,Yong"}, "(?s)no column 'Yong'.*Did you mean 'Young'"),
+        ("attributes", {"attributes": "Young,name"}, "column 'name' is no attribute"),
+        ("attributes", {"attributes": "below"}, "column 'below' is no attribute"),
+        ("attributes", {"attributes": "holes"}, "column 'holes' is no attribute"),
+        ("unpaired", {}, "must name its domain column"),
+        ("unpaired", {"domain": "age"}, "column 'age' must part the images in two domains"),
+        ("unpaired", {"domain": "holes"}, "column 'holes' must part the images in two domains"),
+    ],
+)
+def test_wrong_columns_are_named(
+    kind: str, columns: dict[str, str], message: str, pictures: Sequence[Path], tmp_path: Path
+) -> None:
+    whole, text = datasets.Value("int64"), datasets.Value("string")
+    folder = write_table(
+        tmp_path,
+        pictures,
+        label=classes([0] * 8, ["only"]),
+        age=(whole, list(range(8))),
+        name=(text, list("abcdefgh")),
+        below=(whole, [-1, 1] * 4),
+        share=(datasets.Value("float32"), [0.5] * 8),
+        holes=(datasets.Value("bool"), [True, None] * 4),
+        Young=flags([True, False] * 4),
+    )
+    with pytest.raises(DataError, match=message):
+        load_dataset(folder, SMALL, kind=kind, columns=columns)
+
+
+# Batches
+
+
+def numbered(n: int = 12, side: int = 8, labels: torch.Tensor | None = None) -> Dataset:
+    """Image i has the value i in every pixel, so that it is known after any augmentation."""
+    images = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 1, side, side).contiguous()
+    return Dataset("numbered", "train", images, None, labels)
+
+
+def numbers(x: torch.Tensor) -> list[int]:
+    return [int(value) for value in (x[:, 0, 4, 4] * 255).round().tolist()]
+
+
+def batches(dataset: Dataset | None = None, kind: str = "images", batch_size: int = 4, **options: Any) -> Batches:
+    return Batches(dataset or numbered(), kind, batch_size, preparation=GREY, **options)
+
+
+def test_batch_k_depends_on_the_seed_and_k_alone() -> None:
+    options: dict[str, Any] = {"seed": 3, "flip": True, "jitter": True}
+    first = batches(**options)
+    straight = [next(first) for _ in range(9)]
+    second = batches(**options)
+    for k in (8, 0, 5, 4, 1, 7, 3, 2, 6):
+        assert torch.equal(second.at(k), straight[k])
+    other = batches(**options | {"seed": 4})
+    assert any(numbers(other.at(k)) != numbers(straight[k]) for k in range(9))
+
+
+def test_every_pass_shows_every_image_once_in_another_order() -> None:
+    stream = batches()
+    assert len(stream) == 3
+    passes = [[number for _ in range(3) for number in numbers(next(stream))] for _ in range(4)]
+    assert all(sorted(seen) == list(range(12)) for seen in passes)
+    assert len({tuple(seen) for seen in passes}) == 4
+
+
+def test_a_rest_too_small_for_a_batch_is_left_out_of_a_pass() -> None:
+    stream = batches(batch_size=5)
+    assert len(stream) == 2
+    assert len({number for k in (0, 1) for number in numbers(stream.at(k))}) == 10
+
+
+def test_a_stream_goes_on_where_its_state_was_taken() -> None:
+    stream = batches(flip=True, jitter=True)
+    for _ in range(5):
+        next(stream)
+    state = stream.state_dict()
+    expected = [next(stream) for _ in range(4)]
+    resumed = batches(flip=True, jitter=True)
+    resumed.load_state_dict(state)
+    assert all(torch.equal(next(resumed), batch) for batch in expected)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        numbered(13),
+        Dataset("changed", "train", numbered().images.flip(0)),
+        Dataset("labelled", "train", numbered().images, labels=torch.arange(12)),
+    ],
+    ids=["another image", "another order", "other labels"],
+)
+def test_a_stream_does_not_go_on_with_other_data(other: Dataset) -> None:
+    state = batches().state_dict()
+    with pytest.raises(DataError, match=r"(?s)not the data this run was begun with.*12 images then.*same data"):
+        batches(other).load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["images", "labelled", "pairs", "unpaired"])
+def test_the_shares_of_all_processes_make_up_the_batch(kind: str) -> None:
+    dataset = numbered(labels=torch.arange(12) % 2)
+    options: dict[str, Any] = {"flip": True, "jitter": True, "filter": lambda x: 1 - x}
+    whole = batches(dataset, kind, **options).at(4)
+    shares = [batches(dataset, kind, rank=rank, world=2, **options).at(4) for rank in (0, 1)]
+    if kind == "images":
+        whole, shares = [whole], [[share] for share in shares]
+    for i, part in enumerate(whole):
+        assert torch.equal(torch.stack([share[i] for share in shares], dim=1).flatten(0, 1), part)
+
+
+def test_labels_stay_with_their_images() -> None:
+    x, y = batches(numbered(labels=100 + torch.arange(12)), "labelled").at(1)
+    assert y.tolist() == [100 + number for number in numbers(x)]
+
+
+def test_attributes_stay_with_their_images() -> None:
+    table = torch.stack([torch.arange(12.0) % 2, torch.arange(12.0) // 6], dim=1)
+    x, a = batches(numbered(labels=table), "attributes").at(1)
+    assert a.tolist() == [[number % 2, number // 6] for number in numbers(x)]
+
+
+def test_unpaired_domains_are_complete_and_shuffled_by_themselves() -> None:
+    domains = torch.tensor([0, 1, 1] * 4)
+    stream = batches(numbered(labels=domains), "unpaired", batch_size=2)
+    assert len(stream) == 4
+    pairs = [next(stream) for _ in range(8)]
+    a, b = ([number for pair in pairs for number in numbers(pair[side])] for side in (0, 1))
+    assert sorted(a) == sorted([0, 3, 6, 9] * 4)
+    assert sorted(b) == sorted([1, 2, 4, 5, 7, 8, 10, 11] * 2)
+    assert sorted(b[:8]) == sorted(b[8:])
+    partners = [set(zip(a[:8], b[:8], strict=True)), set(zip(a[8:], b[8:], strict=True))]
+    assert partners[0] != partners[1]
+
+
+def test_pairs_by_a_filter_give_the_filtered_image_first() -> None:
+    x, y = batches(kind="pairs", filter=lambda image: 1 - image, flip=True, jitter=True).at(0)
+    assert torch.equal(x, 1 - y)
+
+
+def test_both_halves_of_a_pair_are_augmented_alike() -> None:
+    images = torch.randint(256, (12, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    twice = Dataset("twice", "train", images, images.clone())
+    x, y = batches(twice, "pairs", flip=True, jitter=True).at(0)
+    assert torch.equal(x, y)
+    plain, _ = batches(twice, "pairs").at(0)
+    assert not torch.equal(x, plain)
+
+
+def test_flip_mirrors_half_of_the_images_and_does_nothing_else() -> None:
+    x = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    y = augment(x, torch.Generator().manual_seed(0), flip=True, jitter=False)
+    mirrored = (y == x.flip(3)).flatten(1).all(1)
+    assert bool((mirrored | (y == x).flatten(1).all(1)).all())
+    assert abs(int(mirrored.sum()) - 200) < 50  # five standard deviations
+
+
+def test_jitter_moves_images_and_keeps_their_size_and_range() -> None:
+    ramp = torch.linspace(0, 1, 64).expand(32, 1, 64, 64).contiguous()
+    y = augment(ramp, torch.Generator().manual_seed(0), flip=False, jitter=True)
+    assert y.shape == ramp.shape
+    assert 0 <= float(y.min()) <= float(y.max()) <= 1
+    assert len(y[:, 0, 0, 0].unique()) > 4  # windows begin at up to nine places
+    # Enlarged by 286/256, no window shows more than 256/286 of the ramp.
+    assert bool(((y[:, 0, 0, -1] - y[:, 0, 0, 0]) < 0.92).all())
+
+
+def test_binary_images_are_drawn_afresh_with_the_grey_values_as_their_means() -> None:
+    binary = Preparation(size=32, mode="L", binarize=True)
+    images = torch.full((4, 1, 32, 32), 64, dtype=torch.uint8)
+    stream = Batches(Dataset("grey", "train", images), "images", 4, preparation=binary)
+    first, second = next(stream), next(stream)
+    assert set(first.unique().tolist()) == {0.0, 1.0}
+    assert first.mean().item() == pytest.approx(64 / 255, abs=0.035)  # five standard errors
+    assert not torch.equal(first, second)
+    extremes = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 32, 32).contiguous()
+    x = next(Batches(Dataset("ends", "train", extremes), "images", 2, preparation=binary))
+    assert sorted(x.flatten(1).mean(1).tolist()) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("batch_size", [0, 13])
+def test_a_batch_larger_than_the_data_is_refused(batch_size: int) -> None:
+    with pytest.raises(
+        DataError, match=r"(?s)batch size .* does not fit numbered, which has 12 images.*--batch-size 12"
+    ):
+        batches(batch_size=batch_size)
+
+
+def test_the_smaller_domain_bounds_the_batch() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 2)
+    with pytest.raises(DataError, match="smaller domain has 2 images"):
+        batches(numbered(labels=labels), "unpaired", batch_size=3)
+
+
+def test_a_batch_must_be_shared_equally() -> None:
+    with pytest.raises(DataError, match="cannot be shared equally by 3 processes"):
+        batches(world=3)
+
+
+def test_batches_without_what_their_kind_needs_are_refused() -> None:
+    with pytest.raises(DataError, match="pairs need an input column or an input filter"):
+        batches(kind="pairs")
+    for kind, column in {"labelled": "label", "attributes": "attributes", "unpaired": "domain"}.items():
+        with pytest.raises(DataError, match=f"{kind} batches need its {column} column"):
+            batches(kind=kind)
+
+
+def test_reading_data_and_batches_leave_the_global_random_state_alone(faces: Path) -> None:
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]
+    stream = Batches(load_dataset(faces, SMALL), "images", 4, preparation=SMALL, flip=True, jitter=True)
+    next(stream)
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert numpy_state == np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]
