@@ -90,8 +90,9 @@ def test_a_mapping_and_single_flags_go_together_and_the_mapping_given_is_not_cha
         assert mine == {"Young": True}
 
 
-def test_a_flag_given_as_none_is_left_out() -> None:
-    looks = tensors(DECLARED, {"Young": None, "Smiling": True}, 1)["looks"]
+@pytest.mark.parametrize("given", [{"Young": None, "Smiling": 1}, {"looks": {"Young": None, "Smiling": 1}}])
+def test_a_flag_given_as_none_is_left_out(given: dict[str, Any]) -> None:
+    looks = tensors(DECLARED, given, 1)["looks"]
     assert looks is not None
     assert bool(looks[0, :2].isnan().all())
     assert looks[0, 2] == 1

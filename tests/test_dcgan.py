@@ -33,11 +33,16 @@ class Recorder(zoo.Run):
         super().__init__(out, device="cpu", progress=False, ema=ema)
         self.updates: list[dict[str, Any]] = []
         self.seen: list[Tensor] = []
+        self.said: list[Tensor] = []
 
     def prepare(self, **parts: Any) -> tuple[Any, ...]:
         self.G, self.D, self.opt_G = parts["model"], parts["D"], parts["opt_G"]
-        self.D.register_forward_pre_hook(lambda _, inputs: self.seen.append(inputs[0].detach()))
+        self.D.register_forward_hook(lambda _, inputs, logits: self.keep(inputs[0], logits))
         return super().prepare(**parts)
+
+    def keep(self, x: Tensor, logits: Tensor) -> None:
+        self.seen.append(x.detach())
+        self.said.append(logits.detach())
 
     def steps(self, total: int) -> Iterator[int]:
         yield from range(total)
@@ -46,9 +51,13 @@ class Recorder(zoo.Run):
         reach_G = torch.autograd.grad(loss, list(self.G.parameters()), retain_graph=True, allow_unused=True)
         before = self.weights()
         super().minimize(loss, optimizer)
-        moved = {name: [not torch.equal(a, b) for a, b in zip(before[name], now, strict=True)]
-                 for name, now in self.weights().items()}  # fmt: skip
-        self.updates.append({"net": "G" if optimizer is self.opt_G else "D", "moved": moved, "reach_G": reach_G})
+        moved = {
+            name: [not torch.equal(*pair) for pair in zip(before[name], now, strict=True)]
+            for name, now in self.weights().items()
+        }
+        self.updates.append(
+            {"net": "G" if optimizer is self.opt_G else "D", "loss": loss.item(), "moved": moved, "reach_G": reach_G}
+        )
 
     def weights(self) -> dict[str, list[Tensor]]:
         return {name: [p.detach().clone() for p in net.parameters()] for name, net in (("G", self.G), ("D", self.D))}
@@ -152,6 +161,13 @@ def test_d_sees_real_and_fake_apart_and_fresh_fakes_for_g(recorded: Recorder) ->
     assert real.unique().tolist() == [-1, 1]
     assert fake.unique().numel() > 2
     assert not torch.equal(fake, fresh)
+
+
+def test_d_learns_to_tell_and_g_to_be_taken_for_real(recorded: Recorder) -> None:
+    """-log D(x) - log(1 - D(G(z))), not halved, and -log D(G(z)): written out from the logits."""
+    (real, fake, fresh), (loss_D, loss_G) = recorded.said[:3], [update["loss"] for update in recorded.updates[:2]]
+    assert loss_D == pytest.approx((-real.sigmoid().log().mean() - (1 - fake.sigmoid()).log().mean()).item(), abs=1e-5)
+    assert loss_G == pytest.approx(-fresh.sigmoid().log().mean().item(), abs=1e-5)
 
 
 def test_a_mixed_batch_would_change_what_d_says_of_the_real_images() -> None:

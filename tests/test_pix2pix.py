@@ -88,6 +88,14 @@ def test_no_convolution_before_a_norm_has_a_bias() -> None:
                 assert layer.bias is None
 
 
+def test_encoder_blocks_begin_with_leaky_relu_and_decoder_blocks_with_relu() -> None:
+    G = tiny()
+    assert isinstance(G.encoder[0][0], nn.Conv2d)
+    assert [block[0].negative_slope for block in G.encoder[1:]] == [0.2] * 3
+    assert all(isinstance(block[0], nn.ReLU) for block in G.decoder)
+    assert isinstance(G.decoder[-1][-1], nn.Tanh)
+
+
 def test_each_decoder_layer_sees_the_encoder_layer_of_its_size() -> None:
     G = tiny()
     encoded: list[Tensor] = []
@@ -360,12 +368,13 @@ class Watched(zoo.Run):
 
 def reaches(loss: Tensor, net: nn.Module) -> bool:
     gradients = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True, allow_unused=True)
-    return any(gradient is not None for gradient in gradients)
+    return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
 
 
 def test_each_step_moves_its_own_net_and_the_translation_is_detached_for_d(tmp_path: Path) -> None:
+    """Without the L1 term, so that G must learn through D."""
     run = Watched(tmp_path / "run")
-    train(tiny(), pairs(pictures(8)), run, steps=2, patch_layers=1, patch_width=4)
+    train(tiny(), pairs(pictures(8)), run, steps=2, l1=0.0, patch_layers=1, patch_width=4)
     assert run.moved == [{"D"}, {"model"}] * 2
     assert run.reached == [{"D"}, {"model", "D"}] * 2
 

@@ -315,12 +315,15 @@ def test_metadata_that_cannot_be_read_hides_nobody(tmp_path: Path, isolated: Iso
     garbled = tmp_path / "site" / "garbled-1.0.dist-info"
     garbled.mkdir()
     (garbled / "entry_points.txt").write_text("[zoo]\nno equals sign here\n")
-    nameless = tmp_path / "site" / "nameless-1.0.dist-info"
-    nameless.mkdir()
-    (nameless / "entry_points.txt").write_text("[zoo]\nnameless = a_package_nobody_has\n")
-    report = isolated(REPORT, "good nameless", path=tmp_path / "site")
+    for name, metadata in (("nameless", b""), ("unreadable", b"Name: \xff\xfe")):
+        folder = tmp_path / "site" / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_bytes(metadata)
+        (folder / "entry_points.txt").write_text(f"[zoo]\n{name} = a_package_nobody_has\n")
+    report = isolated(REPORT, "good nameless unreadable", path=tmp_path / "site")
     assert {"good", *BUILTIN} <= set(report["families"])
-    assert "No module named" in report["spec"]["nameless"]
+    for name in ("nameless", "unreadable"):
+        assert "of unknown 0 was set aside: ModuleNotFoundError" in report["spec"][name]
 
 
 def test_an_interrupt_is_not_taken_for_a_bad_plugin(tmp_path: Path) -> None:

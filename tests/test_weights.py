@@ -165,6 +165,14 @@ def test_a_hostile_safetensors_file_is_refused_by_name_and_at_once(tmp_path: Pat
     assert refusal.value.message.isprintable()  # a name in the file must not reach the terminal as control characters
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if "hole" in name or "overlap" in name])
+def test_data_that_is_not_covered_exactly_once_is_told_where(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(FILES[name]())
+    with pytest.raises(FormatError, match=r"a hole or an overlap at byte \d+ of the data"):
+        weights.read_weights(path, EXPECTED, facts_of(path))
+
+
 def test_an_honest_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(pack({"w": ONE, "__metadata__": {"format": "pt"}}, struct.pack("<2f", 1.5, -2)))

@@ -1,5 +1,6 @@
 """A card's facts <-> its README.md. Rendering is deterministic, so a README can be checked against its facts."""
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,8 +119,7 @@ def render(folder: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["figure"] = figure
-    environment.filters["duration"] = duration
+    environment.filters |= FILTERS
     return environment.get_template("card.md.jinja").render(
         metadata=metadata(spec, config, facts),
         spec=spec,
@@ -128,7 +128,9 @@ def render(folder: Path) -> str:
         conditions=conditions,
         size=(folder / WEIGHTS).stat().st_size,
         picture=(folder / PICTURE).is_file(),
+        caption=caption(spec, config, facts),
         example=example(spec, config.name),
+        library=LIBRARY,
     )
 
 
@@ -171,6 +173,14 @@ def example(spec: ModelSpec, name: str) -> str:
     return f'zoo.load("{name}").translate("photo.jpg").save("translated.png")'
 
 
+def caption(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
+    """What the picture shows, in the order of its rows."""
+    if "sample" in spec.capabilities:
+        return "Samples at seed 0, not picked"
+    given = ", what the model is given" if config.preparation.filter else ""
+    return f"From the top: samples of {facts.picture_inputs} at seed 0{given}, their translations; not picked"
+
+
 def figure(metric: Metric) -> str:
     """A value with its standard error and unit, to the digits that mean something."""
     text = f"{metric.value:.4g}"
@@ -181,8 +191,31 @@ def figure(metric: Metric) -> str:
 
 def duration(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} seconds"
+        return f"{seconds:.0f} second{'' if round(seconds) == 1 else 's'}"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def cell(value: object) -> str:
+    """Text that cannot break out of its cell of a table; nothing at all is said to be none."""
+    return " ".join(str(value).split()).replace("|", "\\|") or "none"
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+FILTERS = {
+    "cell": cell,
+    "duration": duration,
+    "figure": figure,
+    "megabytes": megabytes,
+    "shell": shlex.quote,
+    "words": words,
+}
 
 
 def picture(

@@ -1,5 +1,6 @@
 """Figures with their protocol. What is measured follows from what the model can do."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -38,10 +39,12 @@ class Bench:
     progress: bool
 
     def images(self, dataset: Dataset) -> Tensor:
-        """(n, c, h, w) in [0, 1] as the model takes them; binary images are one fixed draw of this seed."""
+        """(n, c, h, w) in [0, 1] as the model takes them; binary images are one fixed draw per seed and split."""
         x = dataset.images.float() / 255
         if self.model.preparation.binarize:
-            return (Noise(self.seed, 0, len(x)).uniform(*x.shape[1:]) < x).float()
+            # A stream of its own: with the seed's, pixels would share their randomness with latents and between splits.
+            stream = hashlib.sha256(f"binarize {dataset.split} {self.seed}".encode()).digest()[:8]
+            return (Noise(int.from_bytes(stream), 0, len(x)).uniform(*x.shape[1:]) < x).float()
         return x
 
     def images_like(self, made: Tensor, dataset: Dataset) -> Tensor:
@@ -82,8 +85,8 @@ def evaluate(
 ) -> list[cards.Metric]:
     """Measure a card on the test split of its data set; `write` puts the figures into the card.
 
-    data: the data set, by Hub name or folder; by default the one the card names. limit: the first so many images of
-    each split, for a quick look; such figures are not written.
+    data: the data set, by Hub name or folder; by default the one the card names. data_name: what the figures call it.
+    limit: the first so many images of each split, for a quick look; such figures are not written.
     """
     if write and limit is not None:
         raise InputError(
@@ -99,12 +102,18 @@ def evaluate(
         )
         for split in ("test", "train")
     )
-    bench = Bench(model, test, train, data_name or facts.training.data, seed, progress)
+    bench = Bench(model, test, train, data_name or _called(source), seed, progress)
     metrics = [metric for measure in _measures(model) for metric in measure(bench)]
     if write:
         updated = facts.model_copy(update={"metrics": metrics, "cost": cost(model, folder)})
         cards.write_facts(folder, updated)
     return metrics
+
+
+def _called(source: str) -> str:
+    """A folder goes by its own name, so that no card tells where a disk was mounted."""
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.exists() else source
 
 
 def _measures(model: Model) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
@@ -211,13 +220,13 @@ def sliced_wasserstein(a: Tensor, b: Tensor, seed: int, patches: int = 128, dire
 def _level_distance(a: Tensor, b: Tensor, draws: torch.Generator, patches: int, directions: int) -> float:
     """Sliced W1 between the patches of one level: in one dimension, sorting pairs the points as transport does."""
     n, c, h, w = a.shape
-    axes = F.normalize(torch.randn(c * PATCH**2, directions, generator=draws), dim=0)
+    axes = F.normalize(torch.randn(directions, c * PATCH**2, generator=draws), dim=1)
     rows, columns = (torch.randint(side - PATCH + 1, (n, patches, 1, 1), generator=draws) for side in (h, w))
     sets = [_patches(x, rows, columns) for x in (a, b)]
     total = 0.0
     for first in range(0, directions, 64):  # all directions at once would take gigabytes
-        one, other = ((x @ axes[:, first : first + 64]).sort(0).values for x in sets)
-        total += (one - other).abs().mean(0).sum().item()
+        one, other = ((axes[first : first + 64] @ x.T).sort(1).values for x in sets)
+        total += (one - other).abs().mean(1).sum().item()
     return total / directions
 
 
@@ -249,7 +258,8 @@ def memorisation(bench: Bench) -> list[cards.Metric]:
     ratio = (made.median() / held_out.median()).item()
     protocol = (
         f"median Euclidean pixel distance to the nearest of {len(train)} training images: "
-        f"{n} samples {made.median():.3g}, {n} test images {held_out.median():.3g}; the ratio"
+        f"{n} samples {made.median():.3g}, {n} test images {held_out.median():.3g}; the ratio, "
+        f"which is 0 for copies, and below 1 for blurred images too"
     )
     return [bench.metric("nearest_neighbour_ratio", ratio, "higher", protocol, n=n)]
 

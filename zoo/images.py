@@ -135,11 +135,11 @@ def prepare(given: Any, preparation: Preparation) -> Tensor:
     """The one door for input: any images -> (n, c, size, size) float32 in [0, 1], the card's crop and resize done.
 
     Takes a path, a PIL image, an array (h, w), (h, w, c) or (n, h, w, c), a tensor (c, h, w) or (n, c, h, w), `Images`,
-    or a list of these. Integers are 0-255, floating-point numbers must lie in [0, 1]. An array or tensor that has the
-    card's channels and size already passes unchanged. The family's filter is not applied.
+    or a list of these. Integers are 0-255, floating-point numbers must lie in [0, 1]. What has the card's channels and
+    size as an array or a tensor already passes unchanged. The family's filter is not applied.
 
-    Raises NotFoundError for a missing file, FormatError for one that is broken, hostile or of another format, InputError
-    for anything else.
+    Raises NotFoundError for a missing file, FormatError for one that is broken, hostile or of another format, and
+    InputError for anything else.
     """
     items = given if isinstance(given, list | tuple) else [given]
     pieces = [tensor for item in items for tensor in _tensors(item, preparation)]

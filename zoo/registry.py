@@ -161,8 +161,8 @@ def _reason(error: BaseException) -> str:
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     try:
         if point.dist is not None:
-            return str(point.dist.name), str(point.dist.version)
-    except Exception:  # a half-removed distribution has entry points but no readable metadata
+            return str(point.dist.name or "unknown"), str(point.dist.version or "0")
+    except Exception:  # a half-written distribution has entry points but no readable metadata
         pass
     return "unknown", "0"
 

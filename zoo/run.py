@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.errors import FormatError, InputError, TrainingError
 from zoo.files import new_folder, read_json, sha256, sweep, to_json, write_atomically
+from zoo.model import pick_device
 from zoo.noise import FreshNoise
 
 PRECISIONS = ("float32", "bfloat16")
@@ -59,8 +60,9 @@ class Run:
         if precision not in PRECISIONS:
             raise TrainingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}")
         self.out, self.seed, self.precision, self.decay = Path(out), seed, precision, ema
-        self._process = PartialState()
-        self.device = self._process.device if device == "auto" else torch.device(device)
+        chosen = pick_device(str(device))
+        self._process = PartialState(cpu=chosen.type == "cpu")
+        self.device = self._process.device if device == "auto" else chosen
         self.rank, self.world = self._process.process_index, self._process.num_processes
         self.log_every, self.save_every, self.sample_every = log_every, save_every, sample_every
         self.progress, self.preview = progress and self.rank == 0, preview

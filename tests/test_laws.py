@@ -1,0 +1,144 @@
+"""Every installed family obeys every law, and a family that breaks one is caught by that one."""
+
+import re
+from dataclasses import replace
+from typing import Annotated, Any
+
+import pytest
+import torch
+from bad_families import model as models
+from bad_families.model import Good
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+import zoo
+from zoo.registry import registry
+from zoo.testing import LAWS, BrokenLaw, Case, check_family, check_law
+
+CASES = {family: Case(spec) for family, spec in registry().specs.items()}
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("family", CASES)
+def test_an_installed_family_obeys(family: str, law: str) -> None:
+    check_law(CASES[family], law)
+
+
+class Heavy(Good):
+    """A good model, but in a module that imports torch and holds the spec as well."""
+
+
+GOOD = zoo.ModelSpec(
+    name="good",
+    title="Good",
+    summary="a family that keeps every law",
+    paper="https://example.org/good",
+    task="unconditional-image-generation",
+    module="bad_families.model:Good",
+    train="bad_families.model:train",
+    capabilities=("sample",),
+    batch="images",
+    tiny={"image_size": 8},
+)
+
+
+def family(kind: str, **changes: Any) -> zoo.ModelSpec:
+    """The good family with another model."""
+    return replace(GOOD, **{"name": "bad", "module": f"bad_families.model:{kind}"} | changes)
+
+
+COMPLETES = ("sample", "complete")
+LABELLED = "labelled"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [GOOD, family("GoodLabelled", batch=LABELLED), family("GoodCompleter", capabilities=COMPLETES)],
+    ids=["plain", "labelled", "completer"],
+)
+def test_a_good_family_obeys_all(spec: zoo.ModelSpec) -> None:
+    check_family(spec)
+
+
+BAD = {
+    "invalid spec": (family("Good", task="painting"), "spec is valid", "painting"),
+    "heavy spec": (family("", module="test_laws:Heavy"), "spec is light", "test_laws imports torch"),
+    "unbounded config": (family("Unbounded"), "config is closed and bounded", "Config.hidden lacks a bound"),
+    "undeclared capability": (family("UndeclaredEncoder"), "capabilities are declared both ways", "encode"),
+    "missing capability": (family("Good", capabilities=COMPLETES), "capabilities are declared both ways", "complete"),
+    "idle parameter": (family("IdleParameter"), "every parameter moves in training", "idle did not move"),
+    "unsaved state": (family("UnsavedState"), "saving and loading changes no bit", "sample differs"),
+    "range": (family("OutOfRange"), "outputs have their shape and range", "leaves [0, 1]: -0"),
+    "shape": (family("WrongShape"), "outputs have their shape and range", "shape (4, 1, 8, 8), expected (4, 3, 8, 8)"),
+    "no randomness": (family("IgnoresNoise"), "the same seed gives the same and another does not", "ignores its seed"),
+    "batch statistics": (family("BatchStatistics"), "no image depends on its batch", "in a batch of 1"),
+    "global random state": (family("OwnSeeds"), "inference leaves no trace", "global random state"),
+    "counter": (family("CountsItsCalls"), "inference leaves no trace", "calls changed during inference"),
+    "precision": (family("NeedsPrecision"), "bfloat16 is close", "sample in bfloat16 is off"),
+    "unregistered optimizer": (
+        family("Good", train="bad_families.model:forgetful_train"),
+        "a resumed run equals one that never stopped",
+        "register it with run.prepare",
+    ),
+    "ignored condition": (family("DeafToLabel", batch=LABELLED), "conditions change the output", "ignores label"),
+    "painting over": (family("PaintsOver", capabilities=COMPLETES), "completion keeps what was given", "changed"),
+    "peeking": (family("Peeks", capabilities=COMPLETES), "completion does not see what is missing", "other results"),
+}
+
+
+@pytest.mark.parametrize(("spec", "law", "message"), BAD.values(), ids=BAD)
+def test_a_bad_family_breaks_one_law_and_no_other(spec: zoo.ModelSpec, law: str, message: str) -> None:
+    case, found = Case(spec), {}
+    for name in LAWS:
+        try:
+            check_law(case, name)
+        except BrokenLaw as error:
+            found[name] = str(error)
+    assert list(found) == [law], found
+    assert found[law].startswith(f"bad breaks the law '{law}': ")
+    assert message in found[law]
+
+
+def test_there_is_a_bad_family_for_every_law() -> None:
+    assert {law for _, law, _ in BAD.values()} == set(LAWS)
+
+
+def test_check_family_stops_at_the_first_broken_law() -> None:
+    with pytest.raises(BrokenLaw, match="every parameter moves in training"):
+        check_family(family("IdleParameter"))
+
+
+@pytest.mark.parametrize(
+    ("field", "complaint"),
+    [
+        (Annotated[int, Field(ge=1)], "Config.knob lacks a bound"),
+        (Annotated[float, Field(le=1)], "Config.knob lacks a bound"),
+        (int | None, "Config.knob lacks a bound"),
+        (str, "Config.knob is free text"),
+        (Annotated[tuple[int, ...], Field(max_length=3)], r"Config.knob\[\] lacks a bound"),
+        (tuple[Annotated[int, Field(ge=1, le=9)], ...], "Config.knob may be of any length"),
+        (dict[str, bool], "Config.knob takes unknown keys"),
+        (Any, "Config.knob takes anything"),
+        (create_model("Part", size=(int, 1), __base__=zoo.Config), "Config.Part.size lacks a bound"),
+    ],
+    ids=str,
+)
+def test_a_config_without_an_end_is_found(field: Any, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = create_model("Config", knob=(field, None), __base__=Good.Config)
+    monkeypatch.setattr(models, "Bad", type("Bad", (Good,), {"Config": config}), raising=False)
+    with pytest.raises(BrokenLaw, match=complaint):
+        check_law(Case(family("Bad")), "config is closed and bounded")
+
+
+def test_an_open_config_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = create_model("Config", __base__=type("Open", (BaseModel,), {"model_config": ConfigDict(extra="allow")}))
+    monkeypatch.setattr(models, "Bad", type("Bad", (Good,), {"Config": config}), raising=False)
+    with pytest.raises(BrokenLaw, match=re.escape("derive it from zoo.Config")):
+        check_law(Case(family("Bad")), "config is closed and bounded")
+
+
+def test_the_laws_leave_the_random_state_to_the_caller() -> None:
+    """Training seeds the process, as it must; looking at a family must not."""
+    state = torch.get_rng_state()
+    for law in ("inference leaves no trace", "the same seed gives the same and another does not", "bfloat16 is close"):
+        check_law(Case(GOOD), law)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,322 @@
+"""`zoo.train`: overrides, the folder it leaves, resuming, and what a failed run must not touch."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from zoo.cards import read_facts
+from zoo.data import Batches
+from zoo.errors import ConfigError, DataError, InputError, NotFoundError, TrainingError
+from zoo.registry import registry
+
+TINY: dict[str, Any] = {"steps": 4, "batch_size": 8, "image_size": 16, "width": 4, "latent_dim": 8, "log_every": 2}
+SAME: dict[str, Any] = {"save_every": 2, "sample_every": 2, "lr": 1e-3, "ema": 0.5, "flip": False}
+"""What `finished` was trained with, beside TINY."""
+CARD = {"README.md", "config.json", "evaluation.json", "model.safetensors", "samples.png"}
+
+
+def train(out: Path, data: Path, name: str = "dcgan-celeba", **options: Any) -> zoo.Model:
+    return zoo.train(name, out=out, data=data, device="cpu", progress=False, **TINY | options)
+
+
+@pytest.fixture(scope="module")
+def finished(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of four steps. Copy it before changing it."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    train(out, faces, **SAME)
+    return out
+
+
+@pytest.fixture
+def run_folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(folder: Path, names: set[str] = CARD) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+# The result
+
+
+def test_the_result_is_a_card_that_loads(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} >= CARD
+    images = zoo.load(finished, device="cpu").sample(4, seed=0)
+    assert images.tensor.shape == (4, 3, 16, 16)
+    assert bool(images.tensor.isfinite().all())
+
+
+def test_train_returns_the_model_of_the_card(faces: Path, tmp_path: Path) -> None:
+    model = train(tmp_path / "run", faces)
+    loaded = zoo.load(tmp_path / "run", device="cpu")
+    assert torch.equal(model.sample(3, seed=1).tensor, loaded.sample(3, seed=1).tensor)
+
+
+def test_a_card_that_was_moved_still_loads(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "moved").mkdir()
+    for name in CARD:
+        shutil.move(run_folder / name, tmp_path / "moved" / name)
+    shutil.rmtree(run_folder)
+    assert zoo.load(tmp_path / "moved", device="cpu").name == "dcgan-celeba"
+
+
+def test_a_run_leaves_log_checkpoints_pictures_and_curves(finished: Path) -> None:
+    header, *rows = (finished / "log.csv").read_text().splitlines()
+    assert header == "step,seconds,loss_D,loss_G"
+    assert [row.split(",")[0] for row in rows] == ["2", "4"]
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
+    assert sorted(path.name for path in (finished / "samples").iterdir()) == ["step-00000002.png", "step-00000004.png"]
+    assert any((finished / "tensorboard").iterdir())
+
+
+def test_no_text_file_of_a_run_names_a_folder_of_this_machine(finished: Path, faces: Path) -> None:
+    texts = {path: path.read_text() for path in finished.rglob("*") if path.suffix in (".md", ".json", ".csv")}
+    assert len(texts) > 5
+    for path, text in texts.items():
+        for folder in (faces.parent, finished.parent, Path(zoo.__file__).parent):
+            assert str(folder) not in text, path
+
+
+def test_every_override_is_on_the_card(finished: Path) -> None:
+    training = read_facts(finished).training
+    assert (training.steps, training.batch_size, training.images, training.passes) == (4, 8, 48, 0.67)
+    assert training.settings.items() >= {"lr": 1e-3, "ema": 0.5, "flip": False}.items()
+    assert zoo.load(finished, device="cpu").config.width == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"lr": 2e-3}, {"ema": 0.0}, {"batch_size": 4}, {"flip": True}, {"precision": "float32"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_overrides_change_the_weights(change: dict[str, Any], finished: Path, faces: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", faces, **SAME | change)
+    assert contents(tmp_path / "run", {"model.safetensors"}) != contents(finished, {"model.safetensors"})
+
+
+def test_the_same_settings_give_the_same_weights(finished: Path, faces: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", faces, **SAME | {"log_every": 1, "save_every": 3})
+    assert contents(tmp_path / "run", {"model.safetensors"}) == contents(finished, {"model.safetensors"})
+
+
+def test_image_size_changes_the_net_and_the_preparation(faces: Path, tmp_path: Path) -> None:
+    model = train(tmp_path / "run", faces, image_size=32)
+    assert model.config.image_size == model.preparation.size == 32
+    assert model.sample(1, seed=0).tensor.shape == (1, 3, 32, 32)
+
+
+def test_half_precision_weights_are_half_as_large(finished: Path, faces: Path, tmp_path: Path) -> None:
+    train(tmp_path / "full", faces, **SAME | {"weights": "float32"})
+    full, half = (path / "model.safetensors" for path in (tmp_path / "full", finished))
+    assert zoo.load(finished, device="cpu").card.weights.dtype == "float16"
+    assert 0.5 < half.stat().st_size / full.stat().st_size < 0.65  # headers are alike
+
+
+def test_own_data_do_not_inherit_what_is_said_of_the_recipes_data(finished: Path) -> None:
+    _, recipe = registry().recipe("dcgan-celeba")
+    facts, readme = read_facts(finished), (finished / "README.md").read_text()
+    assert facts.license == "other"
+    assert facts.limits == []
+    for said in (recipe.data_terms, *recipe.limits, recipe.data, "CelebA", "Faces at 64x64"):
+        assert said not in readme
+    assert "terms are those of whoever gave it" in readme
+
+
+def test_a_copy_of_the_recipes_data_keeps_its_terms(faces: Path, tmp_path: Path) -> None:
+    _, recipe = registry().recipe("vae-mnist")
+    options: dict[str, Any] = {"latent_dim": 2, "widths": [4], "hidden": 8, "steps": 2, "batch_size": 8}
+    out = tmp_path / "run"
+    zoo.train(
+        "vae-mnist", out=out, data=faces, data_name=recipe.data, device="cpu", progress=False, **options, image_size=8
+    )
+    facts = read_facts(out)
+    assert (facts.license, facts.data_terms, facts.limits) == (recipe.license, recipe.data_terms, list(recipe.limits))
+    assert facts.training.data == recipe.data
+    assert "28x28" not in facts.summary  # the recipe's own size, which this card does not have
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"bath_size": 3}, r"(?s)no setting 'bath_size'.*Did you mean 'batch_size'"),
+        ({"learning_rte": 3}, r"(?s)dcgan-celeba has no setting 'learning_rte'"),
+        ({"imagesize": 32}, r"(?s)no setting 'imagesize'.*Did you mean 'image_size'"),
+        ({"lr": "fast"}, r"lr='fast': .*valid number"),
+        ({"lr": float("nan")}, r"lr=nan: .*finite"),
+        ({"steps": 2.5}, r"steps=2.5: .*integer"),
+        ({"steps": 0}, r"steps must be at least 1, found 0"),
+        ({"batch_size": "many"}, r"batch_size: .*integer.*found 'many'"),
+        ({"batch_size": 0}, r"batch_size: .*greater than or equal to 1"),
+        ({"ema": 1.0}, r"ema: .*less than 1"),
+        ({"ema": float("nan")}, r"ema: .*less than 1"),
+        ({"precision": "float8"}, r"precision: .*'float32' or 'bfloat16'.*found 'float8'"),
+        ({"image_size": 24}, r"image_size: .*found 24"),
+        ({"width": -4}, r"width: .*greater than or equal to 1"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_read_or_written(
+    given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path / "run", tmp_path / "missing", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_may_be_given_as_text(faces: Path, tmp_path: Path) -> None:
+    model = train(tmp_path / "run", faces, steps="2", lr="1e-3", batch_size="4", image_size=16)
+    assert model.sample(1, seed=0).tensor.shape == (1, 3, 16, 16)
+    assert read_facts(tmp_path / "run").training.settings["lr"] == 1e-3
+
+
+def test_an_unknown_recipe_gets_a_suggestion(faces: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"(?s)no recipe 'dcgan-celebs'.*dcgan-celeba"):
+        train(tmp_path / "run", faces, name="dcgan-celebs")
+
+
+def test_a_device_that_is_not_there_is_refused(faces: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device 'cuda:99' cannot be used here"):
+        zoo.train("dcgan-celeba", out=tmp_path / "run", data=faces, device="cuda:99", progress=False, **TINY)
+    assert not (tmp_path / "run").exists()
+
+
+# The folder
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        train(tmp_path, faces)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_left_alone(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("years of work")
+    with pytest.raises(InputError, match="is a file"):
+        train(tmp_path / "run", faces)
+    assert (tmp_path / "run").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("data", ["missing", "empty"])
+def test_bad_data_leave_the_folder_free_for_another_try(data: str, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=data):
+        train(tmp_path / "run", tmp_path / data)
+    assert not (tmp_path / "run").exists()
+    train(tmp_path / "run", faces, steps=1)
+
+
+# Resuming
+
+
+def test_a_run_is_not_begun_anew_by_accident(run_folder: Path, faces: Path) -> None:
+    before = contents(run_folder)
+    with pytest.raises(InputError, match=r"(?s)already holds a run.*--resume"):
+        train(run_folder, faces, **SAME)
+    assert contents(run_folder) == before
+
+
+def test_there_must_be_a_run_to_resume(faces: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no run in .* to resume"):
+        train(tmp_path / "run", faces, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": 5e-3}, r"other settings: lr was 0\.001, now 0\.005\n"),
+        ({"ema": 0.9, "seed": 7}, r"other settings: seed was 0, now 7, ema was 0\.5, now 0\.9\n"),
+        ({"image_size": 32}, r"image_size was 16, now 32; size was 16, now 32\n"),
+        ({"data_name": "somebody/faces"}, r"data was faces\d+, now somebody/faces\n"),
+        ({"steps": 3}, r"begun for 4 steps; a resumed run may only be longer"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another(change: dict[str, Any], message: str, run_folder: Path, faces: Path) -> None:
+    before = contents(run_folder, CARD | {"run.json", "log.csv"})
+    with pytest.raises(InputError, match=message):
+        train(run_folder, faces, resume=True, **SAME | change)
+    assert contents(run_folder, CARD | {"run.json", "log.csv"}) == before
+
+
+def test_a_run_is_not_resumed_as_another_family(run_folder: Path, faces: Path) -> None:
+    with pytest.raises(InputError, match="name was dcgan-celeba, now vae-mnist; family was dcgan, now vae"):
+        zoo.train("vae-mnist", out=run_folder, data=faces, device="cpu", progress=False, resume=True)
+
+
+def fewer(folder: Path) -> None:
+    (folder / "000.png").unlink()
+
+
+def other(folder: Path) -> None:
+    shutil.copy(folder / "001.png", folder / "000.png")
+
+
+@pytest.mark.parametrize("change", [fewer, other])
+def test_a_run_is_not_resumed_with_other_images(
+    change: Callable[[Path], None], run_folder: Path, faces: Path, tmp_path: Path
+) -> None:
+    before, data = contents(run_folder), tmp_path / faces.name
+    shutil.copytree(faces, data)
+    change(data)
+    with pytest.raises(DataError, match=r"(?s)not the data this run was begun with.*48 images then.*same data"):
+        train(run_folder, data, resume=True, **SAME | {"steps": 6})
+    assert contents(run_folder) == before
+
+
+def test_a_limit_makes_other_data_of_the_same_folder(run_folder: Path, faces: Path) -> None:
+    with pytest.raises(DataError, match="48 images then, 40 now"):
+        train(run_folder, faces, resume=True, limit=40, **SAME | {"steps": 6})
+
+
+def test_a_resumed_run_may_be_longer(run_folder: Path, faces: Path, tmp_path: Path) -> None:
+    train(run_folder, faces, resume=True, **SAME | {"steps": 6})
+    train(tmp_path / "straight", faces, **SAME | {"steps": 6})
+    assert read_facts(run_folder).training.steps == 6
+    assert contents(run_folder, {"model.safetensors"}) == contents(tmp_path / "straight", {"model.safetensors"})
+
+
+def test_resuming_a_finished_run_restores_a_lost_card(run_folder: Path, faces: Path) -> None:
+    before = contents(run_folder, {"model.safetensors", "config.json", "samples.png"})
+    for name in CARD:
+        (run_folder / name).unlink()
+    train(run_folder, faces, resume=True, **SAME)
+    assert contents(run_folder, {"model.safetensors", "config.json", "samples.png"}) == before
+
+
+# Failures
+
+
+def test_a_run_that_fails_leaves_the_earlier_card_as_it_was(
+    run_folder: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(run_folder)
+    monkeypatch.setattr(Batches, "_augmented", lambda self, rows, draws: torch.full((len(rows), 3, 16, 16), torch.nan))
+    with pytest.raises(TrainingError, match=r"(?s)by step 6: loss_D is nan.*checkpoint is .*step-00000004.*--set lr"):
+        train(run_folder, faces, resume=True, **SAME | {"steps": 8})
+    assert contents(run_folder) == before
+    monkeypatch.undo()
+    train(run_folder, faces, resume=True, **SAME | {"steps": 8})
+    assert read_facts(run_folder).training.steps == 8
+
+
+def test_a_card_that_cannot_be_completed_leaves_the_earlier_one(
+    run_folder: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    before = contents(run_folder)
+    monkeypatch.setattr("zoo.cards.render", fail)
+    with pytest.raises(OSError, match="no space left"):
+        train(run_folder, faces, resume=True, **SAME | {"steps": 6})
+    assert contents(run_folder) == before
+    assert not list(run_folder.glob(".zoo-tmp-*"))
+    assert json.loads((run_folder / "run.json").read_text())["steps"] == 6
