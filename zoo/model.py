@@ -5,7 +5,6 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import MethodType
 from typing import Any, TypeVar, cast
 
@@ -57,7 +56,7 @@ def needs(*capabilities: str) -> Callable[[Method], Method]:
 
 
 class Model:
-    """A loaded model. Images go in through one checked door and come out as `Images`, everything else as CPU tensors."""
+    """A loaded model. Images go in by one checked door and come out as `Images`, everything else as CPU tensors."""
 
     def __init__(
         self, module: nn.Module, spec: ModelSpec, card: CardConfig, *, device: str = "auto", dtype: str = "float32"
@@ -96,7 +95,14 @@ class Model:
 
     @needs("sample")
     def sample(
-        self, n: int = 1, *, seed: int | None = None, start: int = 0, batch_size: int = 64, progress: bool = False, **given: Any
+        self,
+        n: int = 1,
+        *,
+        seed: int | None = None,
+        start: int = 0,
+        batch_size: int = 64,
+        progress: bool = False,
+        **given: Any,
     ) -> Images:
         """n new images, (n, c, h, w) in [0, 1].
 
@@ -122,7 +128,12 @@ class Model:
     @needs("decode")
     def decode(self, latents: Tensor, *, batch_size: int = 64, **given: Any) -> Images:
         """Images of latents (n, ...), as `encode` gives them."""
-        return Images(self._map("decode", torch.as_tensor(latents).float(), given, batch_size), self._info(None, given))
+        z = torch.as_tensor(latents).float()
+        try:
+            return Images(self._map("decode", z, given, batch_size), self._info(None, given))
+        except (RuntimeError, IndexError) as error:
+            message = f"latents of shape {tuple(z.shape)} do not fit {self.name}: {str(error).splitlines()[0]}"
+            raise InputError(message, "Give what encode(images) returns: a row for each image.") from error
 
     @needs("encode", "decode")
     def reconstruct(self, images: Any, *, batch_size: int = 64, **given: Any) -> Images:
@@ -151,7 +162,7 @@ class Model:
 
     @needs("encode", "decode")
     def swap(self, images: Any, *, source: Mapping[str, Any] | None = None, **given: Any) -> Images:
-        """The same latents under other conditions: encode with `source` (the images' own), decode with the given ones."""
+        """The same latents under other conditions: encode with `source`, the images' own, decode with the given."""
         if not self.conditions:
             raise InputError(f"{self.name} takes no conditions, so there is nothing to swap")
         return self.decode(self.encode(images, **dict(source or {})), **given)
@@ -169,7 +180,7 @@ class Model:
 
     @needs("elbo")
     def elbo(self, images: Any, *, seed: int = 0, batch_size: int = 64, **given: Any) -> Tensor:
-        """One-sample estimate (n,) in nats of the evidence lower bound of each image: never above log_prob on average."""
+        """One-draw estimate (n,) in nats of each image's evidence lower bound; its mean is at most log_prob."""
         return cast(Tensor, self._map("elbo", self.prepare(images), given, batch_size, seed))
 
     @needs("translate")
@@ -178,14 +189,16 @@ class Model:
     ) -> Images:
         """Each image in the other domain, (n, c, h, w) in [0, 1].
 
-        `prepared=True` says that the images are in the model's input domain already (a drawing for edges2celeba), so that
-        the card's input filter is left out. `seed=None` turns the model's noise off, if it has any.
+        `prepared=True` says that the images are in the model's input domain already (a drawing for edges2celeba), so
+        that the card's input filter is left out. `seed=None` turns the model's noise off, if it has any.
         """
         x = self.prepare(images, filtered=not prepared)
         return Images(self._map("translate", x, given, batch_size, seed), self._info(seed, given))
 
     @needs("complete")
-    def complete(self, images: Any, mask: Any, *, seed: int | None = None, batch_size: int = 64, **given: Any) -> Images:
+    def complete(
+        self, images: Any, mask: Any, *, seed: int | None = None, batch_size: int = 64, **given: Any
+    ) -> Images:
         """Images with the pixels where `mask` (h, w) or (n, h, w) is true kept and all others filled in."""
         x, seed = self.prepare(images), fresh_seed(seed)
         kept = torch.as_tensor(mask, dtype=torch.bool)
@@ -201,7 +214,7 @@ class Model:
         return self._map("infer", self.prepare(images), given, batch_size)
 
     def prepare(self, images: Any, *, filtered: bool = False) -> Tensor:
-        """Any images -> this model's input (n, c, size, size) in [0, 1]; `filtered` applies the card's input filter too."""
+        """Any images -> this model's input (n, c, size, size) in [0, 1]; `filtered` applies the card's filter too."""
         x = prepare(images, self.preparation)
         name = self.preparation.filter
         return resolve(self.spec.filters[name])(x) if filtered and name is not None else x
@@ -221,7 +234,8 @@ class Model:
 
     def _rows(self, values: Mapping[str, Tensor | None], rows: range) -> dict[str, Tensor | None]:
         return {
-            key: None if value is None else value[rows.start : rows.stop].to(self.device) for key, value in values.items()
+            key: None if value is None else value[rows.start : rows.stop].to(self.device)
+            for key, value in values.items()
         }
 
     @contextlib.contextmanager
@@ -264,7 +278,9 @@ def pick_device(device: str) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}", "Use device='auto'.") from error
+        raise InputError(
+            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}", "Use device='auto'."
+        ) from error
     return chosen
 
 

@@ -289,7 +289,7 @@ def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Datas
         software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
     )
     own = todo.data == recipe.data
-    plain = f"A {spec.title} for {size}x{size} images, trained on {todo.data}."
+    plain = f"{spec.title} at {size}x{size}: {spec.summary}."
     return cards.Facts(
         summary=recipe.summary if own and size == recipe.preparation.size else plain,
         license=recipe.license if own else "other",
@@ -308,4 +308,5 @@ def machine(device: torch.device) -> str:
         return device.type
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"CPU ({model}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"CPU ({model}, {threads} thread{'' if threads == 1 else 's'})"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from zoo.config import CardConfig, WeightsFacts, validate
-from zoo.errors import ConfigError, FormatError
+from zoo.errors import ConfigError, FormatError, NotFoundError
 from zoo.files import parse_json, read_json, write_atomically
 from zoo.registry import registry, resolve
 from zoo.spec import ModelSpec
@@ -109,13 +109,32 @@ def load_module(folder: Path) -> tuple[nn.Module, ModelSpec, CardConfig]:
     Raises ConfigError, FormatError, NotFoundError or PluginError; each names the file, what was expected and found.
     """
     card, where = read_config(folder), str(folder / CONFIG)
-    spec = registry().spec(card.family)
-    if card.preparation.filter is not None and card.preparation.filter not in spec.filters:
-        raise ConfigError(f"{where}: family {spec.name!r} has no filter {card.preparation.filter!r}")
+    spec = _family(card, where)
     state = read_weights(folder / WEIGHTS, outline(spec, card.config, where), card.weights)
     module = _construct(spec, card.config, where, "cpu")
+    _check_preparation(module, card, where)
     module.load_state_dict({key: _restore(value) for key, value in state.items()}, strict=True, assign=True)
     return module.eval().requires_grad_(True), spec, card
+
+
+def _family(card: CardConfig, where: str) -> ModelSpec:
+    """The spec of a card's family, which must know the card's filter."""
+    try:
+        spec = registry().spec(card.family)
+    except NotFoundError as error:
+        hint = f"The card says that the package {card.package!r} provides it: pip install {card.package}"
+        raise NotFoundError(f"{where}: {error.message}", hint) from None
+    if card.preparation.filter is not None and card.preparation.filter not in spec.filters:
+        raise ConfigError(f"{where}: family {spec.name!r} has no filter {card.preparation.filter!r}")
+    return spec
+
+
+def _check_preparation(module: nn.Module, card: CardConfig, where: str) -> None:
+    """What the card prepares must be what the model takes."""
+    for key, prepared in (("image_size", card.preparation.size), ("channels", card.preparation.channels)):
+        built = getattr(module.config, key, prepared)
+        if built != prepared:
+            raise ConfigError(f"{where}: the model's {key} is {built}, the preparation gives {prepared}")
 
 
 def _restore(value: Tensor) -> Tensor:

@@ -1,0 +1,399 @@
+"""README.md follows from a card's facts, says all of them, and the bundled cards keep their promises."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+import zoo
+from zoo import cards, weights
+from zoo.cards import Cost, Facts, Metric, Training, read_facts, render, write_facts
+from zoo.config import CardConfig, WeightsFacts
+from zoo.errors import ConfigError, FormatError
+from zoo.hub import bundled
+from zoo.registry import registry, resolve
+from zoo.spec import Preparation
+from zoo.weights import read_config
+
+MAX_CARD = 16_000_000
+MAX_CARDS = 90_000_000
+"""Bytes; the bundled cards travel with every clone and every wheel."""
+
+TRAINING = Training(
+    data="somebody/faces",
+    split="train",
+    images=12_345,
+    steps=6_789,
+    batch_size=48,
+    passes=26.4,
+    seconds=5_400,
+    device="CPU (Abacus, 2 threads)",
+    precision="bfloat16",
+    seed=77,
+    settings={"lr": 3e-4, "augmentation": "color,cutout", "policy": "", "flip": True},
+    software={"zoo": "0.1.0", "torch": "9.8.7"},
+)
+DISTANCE = Metric(
+    name="sliced_wasserstein",
+    value=12.3456,
+    better="lower",
+    data="somebody/faces",
+    split="test",
+    n=1_500,
+    seed=3,
+    protocol="128 patches of 7x7",
+    baseline="training images: 3.1",
+)
+BOUND = Metric(
+    name="elbo",
+    value=-95.123,
+    uncertainty=0.31,
+    unit="nats",
+    better="higher",
+    data="somebody/faces",
+    split="test",
+    n=900,
+    seed=5,
+    protocol="one draw of z | binary images",
+)
+COST = Cost(parameters=1_234_567, bytes=4_938_268, seconds=0.123, machine="GPU (Abacus 2)")
+FACTS = Facts(
+    summary="Faces drawn by hand.",
+    license="other",
+    data_terms="The faces belong to nobody.",
+    limits=["No hats.", "No beards."],
+    training=TRAINING,
+    metrics=[DISTANCE, BOUND],
+    cost=COST,
+)
+
+
+def with_training(**changes: Any) -> Facts:
+    return FACTS.model_copy(update={"training": TRAINING.model_copy(update=changes)})
+
+
+@pytest.fixture
+def card(tiny_card: Path) -> Path:
+    """A whole card with made-up facts."""
+    model = zoo.load(tiny_card, device="cpu")
+    model.sample(9, seed=0).save(tiny_card / cards.PICTURE)
+    write_facts(tiny_card, FACTS)
+    return tiny_card
+
+
+# Rendering
+
+
+def test_rendering_is_deterministic(card: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(card, tmp_path / "elsewhere" / "renamed"))
+    write_facts(again, read_facts(again))
+    assert render(card) == render(again) == (card / "README.md").read_text()
+
+
+def test_facts_come_back_as_they_were_written(card: Path) -> None:
+    assert read_facts(card) == FACTS
+
+
+def test_the_readme_says_every_fact(card: Path) -> None:
+    text = render(card)
+    said = [
+        "# dcgan-tiny",
+        "![Samples at seed 0, not picked](samples.png)",
+        FACTS.summary,
+        "12,345 images of somebody/faces (train split) for 6,789 steps of 48: 26.4 passes over the data",
+        "90 minutes on CPU (Abacus, 2 threads)",
+        'zoo.load("dcgan-tiny").sample(16, seed=0)',
+        "16x16 RGB",
+        "float32 safetensors",
+        read_config(card).weights.sha256[:16],
+        "1,234,567 parameters; 16 images in 0.12 s on GPU (Abacus 2)",
+        "| sliced wasserstein | 12.35 (training images: 3.1) | lower | 1,500 images of somebody/faces, test "
+        "| 128 patches of 7x7; seed 3 |",
+        "| elbo | -95.12 ± 0.31 nats | higher | 900 images of somebody/faces, test "
+        r"| one draw of z \| binary images; seed 5 |",
+        "± is the standard error",
+        "zoo train dcgan-tiny --data somebody/faces --out runs/dcgan-tiny",
+        *("| lr | 0.0003 |", "| augmentation | color,cutout |", "| policy | none |", "| flip | True |"),
+        *("| steps | 6789 |", "| batch_size | 48 |", "| precision | bfloat16 |", "| seed | 77 |"),
+        *(f"| model {key} | {value} |" for key, value in read_config(card).config.items()),
+        "zoo 0.1.0, torch 9.8.7",
+        *("- No hats.", "- No beards.", "The faces belong to nobody."),
+        registry().spec("dcgan").paper,
+        registry().spec("dcgan").citation,
+    ]
+    assert [words for words in said if words not in text] == []
+
+
+def test_the_readme_reads_from_the_picture_to_the_citation(card: Path) -> None:
+    text = render(card)
+    order = ["samples.png", FACTS.summary, "Trained on", "```python", "## Figures", "## Training", "## Limits"]
+    places = [text.index(words) for words in [*order, "## Data and licence", "## Citation"]]
+    assert places == sorted(places)
+
+
+def test_every_table_has_as_many_cells_as_its_head(card: Path) -> None:
+    write_facts(card, with_training(data="a|b\nc", settings={"policy": "x | y\n| z |"}))
+    width = 0
+    for line in render(card).splitlines():
+        if line.startswith("|"):
+            width = width or line.count("|")
+            assert line.replace(r"\|", "").count("|") == width, line
+        else:
+            width = 0
+
+
+def test_the_front_matter_is_what_the_hub_reads(card: Path) -> None:
+    data = ModelCard((card / "README.md").read_text()).data
+    assert data.library_name == "genzoo"
+    assert data.pipeline_tag == "unconditional-image-generation"
+    assert (data.license, data.license_name, bool(data.license_link)) == ("other", "see-data-terms", True)
+    assert data.datasets == ["somebody/faces"]
+    assert data.metrics == ["elbo", "sliced_wasserstein"]
+    assert "dcgan" in data.tags
+    assert data.model_name == "dcgan-tiny"
+    results = {result.metric_type: result for result in data.eval_results}
+    assert results["elbo"].metric_value == -95.123
+    assert results["sliced_wasserstein"].dataset_type == "somebody/faces"
+    assert results["sliced_wasserstein"].dataset_split == "test"
+
+
+def test_a_named_licence_needs_no_further_words(card: Path) -> None:
+    write_facts(card, FACTS.model_copy(update={"license": "cc-by-sa-3.0"}))
+    data = ModelCard((card / "README.md").read_text()).data
+    assert (data.license, data.license_name, data.license_link) == ("cc-by-sa-3.0", None, None)
+    assert "Licence of the weights: cc-by-sa-3.0." in (card / "README.md").read_text()
+
+
+def test_a_card_without_figures_or_limits_says_so_and_still_parses(card: Path) -> None:
+    write_facts(card, FACTS.model_copy(update={"metrics": [], "cost": None, "limits": []}))
+    text = (card / "README.md").read_text()
+    assert "Not evaluated yet" in text
+    assert "## Limits" not in text
+    assert "±" not in text
+    data = ModelCard(text).data
+    assert data.eval_results is None
+    assert data.metrics is None
+
+
+def test_a_folder_of_ones_own_is_no_data_set_of_the_hub(card: Path) -> None:
+    write_facts(card, with_training(data="my faces"))
+    text = (card / "README.md").read_text()
+    assert ModelCard(text).data.datasets is None
+    assert "--data 'my faces'" in text
+
+
+def test_a_card_without_a_picture_shows_none(card: Path) -> None:
+    (card / cards.PICTURE).unlink()
+    assert "samples.png)" not in render(card)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        FACTS.model_copy(update={"summary": "Hands."}),
+        FACTS.model_copy(update={"license": "mit"}),
+        FACTS.model_copy(update={"data_terms": "They belong to somebody."}),
+        FACTS.model_copy(update={"limits": ["No hats."]}),
+        FACTS.model_copy(update={"metrics": [DISTANCE]}),
+        FACTS.model_copy(update={"cost": COST.model_copy(update={"seconds": 0.5})}),
+        *(
+            with_training(**{key: value})
+            for key, value in {
+                "data": "others/faces",
+                "split": "all",
+                "images": 9,
+                "steps": 9,
+                "batch_size": 9,
+                "passes": 9.0,
+                "seconds": 9.0,
+                "device": "TPU",
+                "precision": "float32",
+                "seed": 9,
+                "settings": {"lr": 9.0},
+                "software": {"zoo": "9"},
+            }.items()
+        ),
+        *(
+            FACTS.model_copy(update={"metrics": [BOUND.model_copy(update={key: value})]})
+            for key, value in {
+                "name": "log_likelihood",
+                "value": -9.0,
+                "uncertainty": 9.0,
+                "unit": "bits",
+                "better": "lower",
+                "data": "others/faces",
+                "split": "all",
+                "n": 9,
+                "seed": 9,
+                "protocol": "exact",
+                "baseline": "9",
+            }.items()
+        ),
+    ],
+)
+def test_a_changed_fact_changes_the_readme(changed: Facts, card: Path) -> None:
+    before = FACTS.model_copy(update={"metrics": [BOUND]}) if changed.metrics[0].name != DISTANCE.name else FACTS
+    write_facts(card, before)
+    text = render(card)
+    write_facts(card, changed)
+    assert render(card) != text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.6, "1 second"), (90, "90 seconds"), (125, "2 minutes"), (7000, "117 minutes"), (9000, "2.5 hours")],
+)
+def test_durations_are_told_in_a_fitting_unit(seconds: float, words: str) -> None:
+    assert cards.duration(seconds) == words
+
+
+# The picture of a translator
+
+
+def translator() -> tuple[Any, Any, CardConfig]:
+    spec = registry().spec("pix2pix")
+    module = weights.build(spec, dict(spec.tiny))
+    config = CardConfig(
+        name="edges2drawn",
+        family="pix2pix",
+        config=dict(spec.tiny),
+        preparation=Preparation(size=16, filter="edges"),
+        weights=WeightsFacts(dtype="float32", sha256="0" * 64),
+    )
+    return module, spec, config
+
+
+def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
+    tiny_card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.hub.bundled", lambda: {"dcgan-tiny": tiny_card})
+    module, spec, config = translator()
+    shown = cards.picture(module, spec, config, "dcgan-tiny", n=12)
+    assert shown is not None
+    generated, given, made = shown.tensor.split(4)
+    assert torch.equal(generated, zoo.load(tiny_card, device="cpu").sample(4, seed=0).tensor)
+    assert torch.equal(given, resolve(spec.filters["edges"])(generated))
+    assert not torch.equal(made, generated)
+    facts = FACTS.model_copy(update={"picture_inputs": "dcgan-tiny"})
+    assert cards.caption(spec, config, facts) == (
+        "From the top: samples of dcgan-tiny at seed 0, what the model is given, their translations; not picked"
+    )
+
+
+def test_a_translator_without_the_card_of_its_inputs_has_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.hub.bundled", dict)
+    assert cards.picture(*translator(), "dcgan-celeba") is None
+
+
+# Facts are checked
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def apply(card: Path) -> None:
+        facts = json.loads((card / cards.FACTS).read_text())
+        change(facts)
+        (card / cards.FACTS).write_text(json.dumps(facts))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edited(lambda facts: facts.update(sumary="x")), "sumary: .*not permitted.*\n.*Did you mean 'summary'"),
+        (edited(lambda facts: facts["training"].update(gpu="x")), r"training\.gpu: .*not permitted"),
+        (edited(lambda facts: facts["metrics"][0].update(fid=1)), r"fid.*: .*not permitted"),
+        (edited(lambda facts: facts.pop("license")), r"license: .*required"),
+        (edited(lambda facts: facts["metrics"][1].pop("protocol")), r"protocol: .*required"),
+        (edited(lambda facts: facts["metrics"][0].update(better="blue")), r"better: .*'lower' or 'higher'"),
+        (edited(lambda facts: facts["training"].update(steps="many")), r"training\.steps: .*found 'many'"),
+        (edited(lambda facts: facts.update(picture_inputs="../../secret")), r"picture_inputs: "),
+        (lambda card: (card / cards.FACTS).write_text("{"), "not valid JSON"),
+        (lambda card: (card / cards.FACTS).unlink(), "no such file"),
+    ],
+)
+def test_facts_outside_the_schema_are_refused(change: Callable[[Path], object], message: str, card: Path) -> None:
+    change(card)
+    with pytest.raises((ConfigError, FormatError), match=rf"(?s)evaluation\.json: .*{message}"):
+        render(card)
+
+
+def test_a_figure_that_is_not_finite_is_not_written(card: Path) -> None:
+    before = (card / cards.FACTS).read_bytes()
+    broken = FACTS.model_copy(update={"metrics": [BOUND.model_copy(update={"value": float("nan")})]})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_facts(card, broken)
+    assert (card / cards.FACTS).read_bytes() == before
+
+
+# The bundled cards
+
+
+def names() -> list[str]:
+    return list(bundled())
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_bundled_readme_follows_from_its_facts(name: str) -> None:
+    assert (bundled()[name] / "README.md").read_text(encoding="utf-8") == render(bundled()[name])
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_bundled_card_holds_what_a_card_holds(name: str) -> None:
+    folder = bundled()[name]
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {"README.md", "config.json", "evaluation.json", "model.safetensors", "samples.png"}
+    assert read_config(folder).name == name
+    assert registry().recipe(name)[0].name == read_config(folder).family
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_bundled_card_has_figures_costs_limits_and_terms(name: str) -> None:
+    facts = read_facts(bundled()[name])
+    _, recipe = registry().recipe(name)
+    assert facts.metrics
+    assert facts.cost is not None
+    assert (facts.license, facts.data_terms, tuple(facts.limits)) == (recipe.license, recipe.data_terms, recipe.limits)
+    data = ModelCard((bundled()[name] / "README.md").read_text(encoding="utf-8")).data
+    assert data.datasets == [recipe.data]
+    assert data.library_name == "genzoo"
+    assert {result.metric_type for result in data.eval_results} == {metric.name for metric in facts.metrics}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_bundled_card_is_small(name: str) -> None:
+    assert size(bundled()[name]) < MAX_CARD
+
+
+def test_all_bundled_cards_are_small_together() -> None:
+    assert sum(size(folder) for folder in bundled().values()) < MAX_CARDS
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_weights_of_a_bundled_card_have_the_hash_it_names(name: str) -> None:
+    folder = bundled()[name]
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert read_config(folder).weights.sha256 == digest
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_bundled_card_makes_finite_different_images(name: str) -> None:
+    model = zoo.load(name, device="cpu")
+    if "sample" in model.spec.capabilities:
+        images = model.sample(2, seed=0)
+    else:
+        size = model.preparation.size
+        images = model.translate(zoo.Noise(0, 0, 2).uniform(model.preparation.channels, size, size))
+    assert bool(images.tensor.isfinite().all())
+    assert images.tensor.std() > 0.05
+    assert not images.tensor[0].equal(images.tensor[1])
