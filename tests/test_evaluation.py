@@ -309,11 +309,8 @@ def test_written_figures_stand_in_the_facts_and_in_the_readme(card: Path, data: 
     assert facts.cost.bytes == (card / "model.safetensors").stat().st_size
     assert facts.cost.seconds > 0
     for metric in metrics:
-        row = next(line for line in readme.splitlines() if line.startswith(f"| {metric.name} |"))
-        assert f"| {cards.figure(metric)}" in row
-        assert metric.protocol in row
-        assert "made/faces" in row
-        assert "12 images" in row
+        said = (cards.figure(metric), "12 images", "made/faces", metric.protocol)
+        assert any(all(part in line for part in said) for line in readme.splitlines()), metric
     assert cards.render(card) == readme
 
 
