@@ -320,3 +320,19 @@ def test_a_card_that_cannot_be_completed_leaves_the_earlier_one(
     assert contents(run_folder) == before
     assert not list(run_folder.glob(".zoo-tmp-*"))
     assert json.loads((run_folder / "run.json").read_text())["steps"] == 6
+
+
+def test_columns_of_another_name_are_remembered_by_the_card(tmp_path: Path, faces: Path) -> None:
+    """`img` instead of `image`, as in CIFAR-10: training takes it, and evaluating the card finds it again."""
+    import datasets
+
+    rows = {"img": [{"bytes": path.read_bytes(), "path": None} for path in sorted(faces.rglob("*.png"))[:16]]}
+    table = datasets.Dataset.from_dict(rows, features=datasets.Features({"img": datasets.Image()}))
+    for split in ("train", "test"):
+        table.to_parquet(tmp_path / "data" / "data" / f"{split}-00000-of-00001.parquet")
+    small = {"steps": 1, "batch_size": 8, "image_size": 16, "width": 4, "precision": "float32", "progress": False}
+
+    with pytest.raises(zoo.DataError, match="no column 'image'"):
+        zoo.train("dcgan-celeba", data=tmp_path / "data", out=tmp_path / "run", **small)
+    zoo.train("dcgan-celeba", data=tmp_path / "data", columns={"image": "img"}, out=tmp_path / "run", **small)
+    assert zoo.evaluate(tmp_path / "run", data=tmp_path / "data", progress=False)

@@ -29,6 +29,8 @@ class Training(Config):
     data: str
     """Name of the data set; a Hub name where it is one."""
     split: str
+    columns: dict[str, str] = Field(default_factory=lambda: {"image": "image"})
+    """Which column of the data set was the image, the label, ..."""
     images: int
     steps: int
     batch_size: int

@@ -93,6 +93,10 @@ Data = Annotated[str | None, typer.Option(help="Data set: a folder or a Hub name
 DataName = Annotated[str | None, typer.Option(help="What the card calls the data set.")]
 Limit = Annotated[int | None, typer.Option(help="Use the first so many images.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="May be given many times.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="KEY=NAME", help="Column of the data: image=img, label=digit, ..."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -263,6 +267,7 @@ def train(
     device: Device = "auto",
     limit: Limit = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
+    column: Column = None,
     setting: Settings = None,
 ) -> None:
     """A recipe, on its own data or on yours. Leaves a card. --set takes any setting of the recipe, loop or model."""
@@ -271,7 +276,15 @@ def train(
     import zoo
 
     model = zoo.train(
-        name, out=out, data=data, data_name=data_name, resume=resume, device=device, limit=limit, **overrides
+        name,
+        out=out,
+        data=data,
+        data_name=data_name,
+        columns=dict(_pairs(column, "--column")),
+        resume=resume,
+        device=device,
+        limit=limit,
+        **overrides,
     )
     # A bare word would be looked up as a name.
     folder = out if os.sep in str(out) else f".{os.sep}{out}"
@@ -322,11 +335,12 @@ def _show_card(folder: Path, as_json: bool) -> None:
     )
 
 
-def _pairs(given: Sequence[str] | None) -> Pairs:
-    """`key=value` of each --set; a hyphen in a key is an underscore."""
+def _pairs(given: Sequence[str] | None, option: str = "--set") -> Pairs:
+    """`key=value` of each --set or --column; a hyphen in a key is an underscore."""
     for item in given or ():
         if item.find("=") < 1:
-            raise typer.BadParameter(f"{item!r} is not KEY=VALUE, like lr=0.0001", param_hint="--set")
+            like = {"--set": "lr=0.0001", "--column": "image=img"}[option]
+            raise typer.BadParameter(f"{item!r} is not KEY=VALUE, like {like}", param_hint=option)
     return [(key.replace("-", "_"), text) for key, _, text in (item.partition("=") for item in given or ())]
 
 
@@ -367,7 +381,17 @@ def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) ->
 def _overrides(setting: Sequence[str] | None) -> dict[str, Any]:
     """Settings of a training run; what `zoo.train` takes under a name of its own has its own option."""
     overrides = {key: _value(text) for key, text in _pairs(setting)}
-    for key in overrides.keys() & {"name", "out", "data", "data_name", "resume", "device", "progress", "limit"}:
+    for key in overrides.keys() & {
+        "name",
+        "out",
+        "data",
+        "data_name",
+        "columns",
+        "resume",
+        "device",
+        "progress",
+        "limit",
+    }:
         raise typer.BadParameter(f"{key!r} is no setting of a recipe; see 'zoo train --help'", param_hint="--set")
     return overrides
 

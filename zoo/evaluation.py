@@ -95,7 +95,7 @@ def evaluate(
     folder = hub.locate(name)
     model, facts = load(folder, device=device), cards.read_facts(folder)
     source, spec = str(data or facts.training.data), model.spec
-    columns = next((r.columns for r in spec.recipes if r.name == model.name), {"image": "image"})
+    columns = facts.training.columns
     test, train = (
         load_dataset(
             source, model.preparation, split=split, kind=spec.batch, columns=columns, limit=limit, progress=progress

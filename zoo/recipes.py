@@ -67,7 +67,15 @@ class Plan:
     columns: dict[str, str]
 
 
-def plan(recipe: Recipe, spec: ModelSpec, overrides: Mapping[str, Any], *, name: str, data: str) -> Plan:
+def plan(
+    recipe: Recipe,
+    spec: ModelSpec,
+    overrides: Mapping[str, Any],
+    *,
+    name: str,
+    data: str,
+    columns: Mapping[str, str] | None = None,
+) -> Plan:
     """Sort overrides into run settings, arguments of the loop and model config, and check each against its type.
 
     ConfigError with suggestions for an unknown key.
@@ -98,7 +106,7 @@ def plan(recipe: Recipe, spec: ModelSpec, overrides: Mapping[str, Any], *, name:
         arguments=checked,
         config=full.model_dump(mode="json"),
         preparation=dataclasses.asdict(preparation),
-        columns=dict(recipe.columns),
+        columns={**recipe.columns, **(columns or {})},
     )
 
 
@@ -121,6 +129,7 @@ def train(
     out: str | Path,
     data: str | Path | None = None,
     data_name: str | None = None,
+    columns: Mapping[str, str] | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: bool = True,
@@ -130,6 +139,7 @@ def train(
     """Train the recipe `name` and return the model of the card that it leaves in the folder `out`.
 
     data: the data set, by Hub name or folder; the recipe's own by default. data_name: what the card calls it.
+    columns: which of its columns is the `image`, the `label`, ... where they are not called as in the recipe's data.
     resume: go on from the newest checkpoint in `out`; all settings must be the same, only `steps` may grow.
     limit: use the first so many images. overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
 
@@ -139,7 +149,7 @@ def train(
     source = str(data or recipe.data)
     # A folder is called by its own name, so that no card tells where a disk was mounted.
     called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
-    todo = plan(recipe, spec, overrides, name=name, data=called)
+    todo = plan(recipe, spec, overrides, name=name, data=called, columns=columns)
     out = Path(out).expanduser()
     if device != "auto":
         pick_device(device)
@@ -277,6 +287,7 @@ def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Datas
     training = cards.Training(
         data=todo.data,
         split=dataset.split,
+        columns=todo.columns,
         images=len(dataset),
         steps=run.step,
         batch_size=settings.batch_size,

@@ -38,7 +38,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"width": 48, "kernel": 4},
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
-                        "steps": 10_000,
+                        "steps": 8_000,
                         "batch_size": 64,
                         "augmentation": "color,translation",
                         "flip": True,

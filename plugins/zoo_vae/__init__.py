@@ -60,7 +60,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
-                        "steps": 10_000,
+                        "steps": 6_000,
                         "batch_size": 64,
                         "lr": 5e-4,
                         "flip": True,
