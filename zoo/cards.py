@@ -247,4 +247,4 @@ def beside(model: Any, images: Any, columns: int) -> Images:
     plain, given = model.prepare(images), model.prepare(images, filtered=True)
     made = model.translate(given, prepared=True).tensor
     rows = [plain, given, made] if model.preparation.filter else [plain, made]
-    return Images(torch.cat([row[:columns] for row in rows]))
+    return Images(torch.cat([row[:columns] for row in rows]), columns=columns)

@@ -32,9 +32,14 @@ MAX_BYTES = 64 << 20
 
 
 class Images:
-    """A batch of images, (n, c, h, w) float32 in [0, 1] on the CPU. `info` tells where they came from."""
+    """A batch of images, (n, c, h, w) float32 in [0, 1] on the CPU.
 
-    def __init__(self, tensor: Tensor, info: Mapping[str, str] | None = None, start: int = 0) -> None:
+    `info` tells where they came from; `columns`, how many stand in a row of their grid if it is not to be square.
+    """
+
+    def __init__(
+        self, tensor: Tensor, info: Mapping[str, str] | None = None, start: int = 0, columns: int | None = None
+    ) -> None:
         if tensor.ndim != 4 or tensor.shape[1] not in (1, 3) or not tensor.is_floating_point():
             raise InputError(
                 f"expected a floating tensor (n, 1 or 3, h, w), found {tensor.dtype} {tuple(tensor.shape)}"
@@ -42,7 +47,7 @@ class Images:
         self.tensor = tensor.detach().float().clamp(0, 1).cpu().contiguous()
         if bool(self.tensor.isnan().any()):
             raise InputError("these images hold NaN values")
-        self.info = dict(info or {})
+        self.info, self.columns = dict(info or {}), columns
         self._numbers = range(start, start + len(tensor))
 
     def __len__(self) -> int:
@@ -75,8 +80,8 @@ class Images:
         return [Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item) for item in array]
 
     def grid(self, columns: int | None = None, gap: int = 2) -> Image.Image:
-        """All images in one picture, row by row; as square as possible unless `columns` is given."""
-        pictures = self.pil()
+        """All images in one picture, row by row; as square as possible unless `columns` are given."""
+        pictures, columns = self.pil(), self.columns if columns is None else columns
         if not pictures:
             raise InputError("no images to put into a grid")
         if columns is not None and columns < 1:

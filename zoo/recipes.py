@@ -254,8 +254,7 @@ def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Modu
         model = Model(module, spec, config, device=str(next(module.parameters()).device))
         if "sample" in spec.capabilities:
             return model.sample(36, seed=0)
-        columns = min(12, len(dataset))
-        return cards.beside(model, dataset.images[:columns], columns)
+        return cards.beside(model, dataset.images[:12], min(12, len(dataset)))
 
     return preview
 
@@ -275,7 +274,7 @@ def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run
         cards.write_config(folder, config)
         shown = cards.picture(run.published, spec, config, recipe.inputs)
         if shown is not None:
-            shown.save(folder / cards.PICTURE, columns=None if "sample" in spec.capabilities else 12)
+            shown.save(folder / cards.PICTURE)
         cards.write_facts(folder, _facts(spec, recipe, todo, run, dataset, pictured=shown is not None))
         for file in folder.iterdir():
             os.replace(file, out / file.name)
