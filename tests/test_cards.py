@@ -26,6 +26,7 @@ MAX_CARDS = 90_000_000
 """Bytes; the bundled cards travel with every clone and every wheel."""
 
 TRAINING = Training(
+    recipe="dcgan-celeba",
     data="somebody/faces",
     split="train",
     images=12_345,

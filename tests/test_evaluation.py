@@ -261,6 +261,7 @@ def make_card(kind: str, folder: Path) -> Path:
         ),
     )
     training = cards.Training(
+        recipe="dcgan-celeba",
         data="made/faces", split="train", images=36, steps=1, batch_size=8, passes=0.2, seconds=1, device="CPU",
         precision="float32", seed=0, settings={}, software={},
     )  # fmt: skip

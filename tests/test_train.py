@@ -63,7 +63,7 @@ def test_a_card_that_was_moved_still_loads(run_folder: Path, tmp_path: Path) -> 
     for name in CARD:
         shutil.move(run_folder / name, tmp_path / "moved" / name)
     shutil.rmtree(run_folder)
-    assert zoo.load(tmp_path / "moved", device="cpu").name == "dcgan-celeba"
+    assert zoo.load(tmp_path / "moved", device="cpu").name.startswith("dcgan-faces")
 
 
 def test_a_run_leaves_log_checkpoints_pictures_and_curves(finished: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_run_is_not_resumed_as_another(change: dict[str, Any], message: str, r
 
 
 def test_a_run_is_not_resumed_as_another_family(run_folder: Path, faces: Path) -> None:
-    with pytest.raises(InputError, match="name was dcgan-celeba, now vae-mnist; family was dcgan, now vae"):
+    with pytest.raises(InputError, match="recipe was dcgan-celeba, now vae-mnist; family was dcgan, now vae"):
         zoo.train("vae-mnist", out=run_folder, data=faces, device="cpu", progress=False, resume=True)
 
 
@@ -336,3 +336,12 @@ def test_columns_of_another_name_are_remembered_by_the_card(tmp_path: Path, face
         zoo.train("dcgan-celeba", data=tmp_path / "data", out=tmp_path / "run", **small)
     zoo.train("dcgan-celeba", data=tmp_path / "data", columns={"image": "img"}, out=tmp_path / "run", **small)
     assert zoo.evaluate(tmp_path / "run", data=tmp_path / "data", progress=False)
+
+
+def test_a_card_of_own_data_has_a_name_of_its_own(faces: Path, tmp_path: Path) -> None:
+    named = train(tmp_path / "named", faces, card_name="my-faces")
+    assert named.name == "my-faces"
+    assert "zoo train dcgan-celeba" in (tmp_path / "named" / "README.md").read_text()
+    with pytest.raises(ConfigError, match="card name 'My Faces' must be lower-case words"):
+        train(tmp_path / "other", faces, card_name="My Faces")
+    assert not (tmp_path / "other").exists()

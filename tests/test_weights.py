@@ -73,7 +73,8 @@ def make_card(folder: Path, spec: ModelSpec, dtype: str = "float32") -> nn.Modul
     module = weights.build(spec, dict(spec.tiny))
     config = module.config.model_dump(mode="json")  # type: ignore[operator, union-attr]
     facts = weights.save_weights(module, folder, dtype)
-    card = CardConfig(name="x-tiny", family=spec.name, config=config, preparation=Preparation(size=16), weights=facts)
+    fits = Preparation(size=config.get("image_size", 16), mode="L" if config.get("channels") == 1 else "RGB")
+    card = CardConfig(name="x-tiny", family=spec.name, config=config, preparation=fits, weights=facts)
     write_config(folder, card)
     return module
 

@@ -26,6 +26,7 @@ LIBRARY = "genzoo"
 class Training(Config):
     """How the weights came to be, as it was."""
 
+    recipe: Name
     data: str
     """Name of the data set; a Hub name where it is one."""
     split: str

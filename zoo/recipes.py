@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from zoo.images import Images
 from zoo.model import Model, load, pick_device
 from zoo.registry import registry, resolve
 from zoo.run import Run
-from zoo.spec import ModelSpec, Preparation, Recipe
+from zoo.spec import NAME, ModelSpec, Preparation, Recipe
 
 PLAN = "run.json"
 UNSHOWN = {"batch_size", "precision", "seed", "log_every", "save_every", "sample_every"}
@@ -56,6 +57,8 @@ class Plan:
     """A recipe with all overrides applied: what run.json holds, and what a resumed run must find unchanged."""
 
     name: str
+    """Of the card."""
+    recipe: str
     family: str
     data: str
     steps: int
@@ -99,6 +102,7 @@ def plan(
     preparation = dataclasses.replace(recipe.preparation, size=getattr(full, "image_size", recipe.preparation.size))
     return Plan(
         name=name,
+        recipe=recipe.name,
         family=spec.name,
         data=data,
         steps=steps,
@@ -129,6 +133,7 @@ def train(
     out: str | Path,
     data: str | Path | None = None,
     data_name: str | None = None,
+    card_name: str | None = None,
     columns: Mapping[str, str] | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -139,6 +144,7 @@ def train(
     """Train the recipe `name` and return the model of the card that it leaves in the folder `out`.
 
     data: the data set, by Hub name or folder; the recipe's own by default. data_name: what the card calls it.
+    card_name: what the card is called: like the recipe, or after the family and the data where these are your own.
     columns: which of its columns is the `image`, the `label`, ... where they are not called as in the recipe's data.
     resume: go on from the newest checkpoint in `out`; all settings must be the same, only `steps` may grow.
     limit: use the first so many images. overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
@@ -149,7 +155,10 @@ def train(
     source = str(data or recipe.data)
     # A folder is called by its own name, so that no card tells where a disk was mounted.
     called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
-    todo = plan(recipe, spec, overrides, name=name, data=called, columns=columns)
+    card = card_name or (name if called == recipe.data else _slug(f"{spec.name}-{called}"))
+    if not NAME.fullmatch(card):
+        raise ConfigError(f"card name {card!r} must be lower-case words joined by hyphens, like 'dcgan-celeba'")
+    todo = plan(recipe, spec, overrides, name=card, data=called, columns=columns)
     out = Path(out).expanduser()
     if device != "auto":
         pick_device(device)
@@ -195,6 +204,11 @@ def train(
         _write_card(out, spec, recipe, todo, run, dataset)
     run.wait()
     return load(out, device=device)
+
+
+def _slug(text: str) -> str:
+    """Lower-case words joined by hyphens, as names of cards are."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].strip("-")
 
 
 def _check_free(out: Path, todo: Plan, resume: bool) -> None:
@@ -284,6 +298,7 @@ def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Datas
     """What the card says. Words of the recipe that are about its own data are not said of other data."""
     settings, size = todo.settings, todo.preparation["size"]
     training = cards.Training(
+        recipe=todo.recipe,
         data=todo.data,
         split=dataset.split,
         columns=todo.columns,

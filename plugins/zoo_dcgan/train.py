@@ -35,7 +35,8 @@ def train(
 
     def settle() -> None:
         """Give averaged weights their own batch-norm statistics: an average of statistics washes the images out."""
-        update_bn((draw_latent(G.config, run.noise(batches.batch_size)) for _ in range(SETTLING)), run.published)
+        noise = zoo.Noise(run.seed, 0, SETTLING, run.device)
+        update_bn([draw_latent(G.config, noise) for _ in range(SETTLING)], run.published)
 
     for step in run.steps(steps):
         x = 2 * next(batches) - 1
@@ -56,8 +57,8 @@ def train(
     settle()
 
 
-SETTLING = 50
-"""Batches of latents that settle the published statistics."""
+SETTLING = 64
+"""Batches of as many latents that settle the published statistics; the same at any time, so they draw from no run."""
 
 
 def real_loss(logits: Tensor) -> Tensor:
