@@ -121,18 +121,23 @@ def test_a_usage_error_ends_with_status_2(run: Callable[..., Any], words: list[s
     assert run(*words).exit_code == 2
 
 
+# A shell starts its background jobs, this test suite perhaps among them, deaf to Ctrl-C; Python keeps them so.
+HEEDFUL = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
+
 def test_interrupting_a_training_says_how_to_go_on(tmp_path: Path, faces: Path) -> None:
     out = tmp_path / "run"
     words = ["train", "dcgan-celeba", "--data", faces, "--out", out, "--set", "sample_every=100000", *TINY]
-    endless = [ZOO, *map(str, words), "--steps", "100000"]
-    training = subprocess.Popen(endless, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    try:
-        while not list(out.glob("checkpoints/step-*/manifest.json")) and training.poll() is None:
-            time.sleep(0.05)
-        training.send_signal(signal.SIGINT)
-        _, errors = training.communicate(timeout=60)
-    finally:
-        training.kill()
+    endless = [sys.executable, "-c", HEEDFUL, ZOO, *map(str, words), "--steps", "100000"]
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(endless, env=ENVIRONMENT, **options) as training:
+        try:
+            while not list(out.glob("checkpoints/step-*/manifest.json")) and training.poll() is None:
+                time.sleep(0.05)
+            training.send_signal(signal.SIGINT)
+            _, errors = training.communicate(timeout=60)
+        finally:
+            training.kill()
     assert training.returncode == 130
     assert errors == "interrupted; the same command with --resume goes on\n"
     assert not (out / "config.json").exists()

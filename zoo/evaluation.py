@@ -21,6 +21,8 @@ from zoo.recipes import machine
 
 IMPORTANCE_SAMPLES = 1000
 IMPORTANCE_IMAGES = 1000
+MAX_DECODED = 1 << 25
+"""Pixels that are decoded at once: 128 MiB, and a few times that in the decoder."""
 MAX_SAMPLES = 2000
 """Generated images that a distance between sets uses at most."""
 PATCH = 7
@@ -155,9 +157,9 @@ def _pixels(model: Model) -> str:
     return "8-bit values, uniformly dequantised"
 
 
-def importance_bound(model: Model, x: Tensor, k: int, seed: int, batch_size: int = 10) -> Tensor:
+def importance_bound(model: Model, x: Tensor, k: int, seed: int) -> Tensor:
     """log 1/k sum_k p(x, z_k) / q(z_k | x) for each image, (n,) nats (Burda et al. 2016, equation 8)."""
-    parts = []
+    parts, batch_size = [], max(1, MAX_DECODED // (k * x[0].numel()))
     for first in range(0, len(x), batch_size):
         rows = x[first : first + batch_size].to(model.device)
         noise = Noise(seed, first, first + len(rows), model.device)
