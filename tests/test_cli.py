@@ -135,7 +135,7 @@ def test_interrupting_a_training_says_how_to_go_on(tmp_path: Path, faces: Path) 
             while not list(out.glob("checkpoints/step-*/manifest.json")) and training.poll() is None:
                 time.sleep(0.05)
             training.send_signal(signal.SIGINT)
-            _, errors = training.communicate(timeout=60)
+            _, errors = training.communicate(timeout=300)
         finally:
             training.kill()
     assert training.returncode == 130
