@@ -34,7 +34,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     name="dcgan-celeba",
                     summary="Faces at 64x64 from a DCGAN.",
                     data="flwrlabs/celeba",
-                    # Half the width of the paper's nets and 4x4 kernels, as in the popular port: for training on a CPU.
+                    # Three eighths of the paper's width, and 4x4 kernels as in the popular port: for training on a CPU.
                     config={"width": 48, "kernel": 4},
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
