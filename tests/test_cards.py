@@ -119,7 +119,7 @@ def test_the_readme_says_every_fact(card: Path) -> None:
         "| elbo | -95.12 ± 0.31 nats | higher | 900 images of somebody/faces, test "
         r"| one draw of z \| binary images; seed 5 |",
         "± is the standard error",
-        "zoo train dcgan-tiny --data somebody/faces --out runs/dcgan-tiny",
+        "zoo train dcgan-celeba --data somebody/faces --out runs/dcgan-tiny",
         *("| lr | 0.0003 |", "| augmentation | color,cutout |", "| policy | none |", "| flip | True |"),
         *("| steps | 6789 |", "| batch_size | 48 |", "| precision | bfloat16 |", "| seed | 77 |"),
         *(f"| model {key} | {value} |" for key, value in read_config(card).config.items()),
