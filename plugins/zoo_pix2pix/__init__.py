@@ -39,7 +39,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"image_size": 64, "width": 32},
                     preparation=zoo.Preparation(size=64, crop=148 / 178, filter="edges"),
                     train={
-                        "steps": 12_000,
+                        "steps": 18_000,
                         "batch_size": 8,
                         "patch_layers": 2,
                         "patch_width": 32,
