@@ -6,6 +6,7 @@ import resource
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,18 @@ from zoo.errors import FormatError
 from zoo.files import MAX_DEPTH, TEMPORARY, new_folder, parse_json, read_json, sweep, to_json, write_atomically
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """The kernel refuses to let any file grow beyond 4096 bytes: a real short write, as on a full disk."""
+    """The kernel refuses to let any file grow beyond 4096 bytes: a real short write, as on a full disk.
+
+    No longer than needed: the log that the tests themselves are written to is a file too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def fail_after_a_part(path: Path) -> None:
@@ -59,10 +65,10 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary(tmp_path: Pat
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path, full_disk: None) -> None:
+def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(OSError, match="File too large"), full_disk():
         write_atomically(path, lambda temporary: temporary.write_bytes(b"x" * 100_000))
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]
