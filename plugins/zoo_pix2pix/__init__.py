@@ -54,6 +54,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     license="other",
                     data_terms=CELEBA_TERMS,
                     limits=(
+                        "A small budget on a CPU: textures are rough and colours patchy; more training would help.",
                         "Drawings of faces only, 64x64, aligned as CelebA aligns them.",
                         "The lines do not tell the colours of hair, skin and background: the model guesses them.",
                         "It has seen black lines one pixel thin only; other styles of drawing may work less well.",

@@ -71,6 +71,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     license="other",
                     data_terms=CELEBA_TERMS,
                     limits=(
+                        "A small budget on a CPU: many samples are blotchy or tinted orange; more training would help.",
                         "Samples are blurred, as those of a VAE with independent pixels are: it draws the mean of all "
                         "faces that fit a latent.",
                         "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",
