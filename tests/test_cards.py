@@ -360,7 +360,7 @@ def test_a_bundled_card_has_figures_costs_limits_and_terms(name: str) -> None:
     _, recipe = registry().recipe(name)
     assert facts.metrics
     assert facts.cost is not None
-    assert (facts.license, facts.data_terms, tuple(facts.limits)) == (recipe.license, recipe.data_terms, recipe.limits)
+    assert (facts.license, facts.data_terms, tuple(facts.limits)) == (recipe.license, recipe.terms, recipe.limits)
     data = ModelCard((bundled()[name] / "README.md").read_text(encoding="utf-8")).data
     assert data.datasets == [recipe.data]
     assert data.library_name == "genzoo"

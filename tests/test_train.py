@@ -123,7 +123,7 @@ def test_own_data_do_not_inherit_what_is_said_of_the_recipes_data(finished: Path
     facts, readme = read_facts(finished), (finished / "README.md").read_text()
     assert facts.license == "other"
     assert facts.limits == []
-    for said in (recipe.data_terms, *recipe.limits, recipe.data, "CelebA", "Faces at 64x64"):
+    for said in (recipe.terms, *recipe.limits, recipe.data, "CelebA", "Faces at 64x64"):
         assert said not in readme
     assert "terms are those of whoever gave it" in readme
 
@@ -136,7 +136,7 @@ def test_a_copy_of_the_recipes_data_keeps_its_terms(faces: Path, tmp_path: Path)
         "vae-mnist", out=out, data=faces, data_name=recipe.data, device="cpu", progress=False, **options, image_size=8
     )
     facts = read_facts(out)
-    assert (facts.license, facts.data_terms, facts.limits) == (recipe.license, recipe.data_terms, list(recipe.limits))
+    assert (facts.license, facts.data_terms, facts.limits) == (recipe.license, recipe.terms, list(recipe.limits))
     assert facts.training.data == recipe.data
     assert "28x28" not in facts.summary  # the recipe's own size, which this card does not have
 

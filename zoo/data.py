@@ -69,7 +69,8 @@ def load_dataset(
 
     source: a Hub data set name, or a folder: of images (with or without a folder per class), or of parquet files.
     columns: which column is `image`, `label`, `attributes` (comma-separated), `input` (the given half of a pair) or
-    `domain` (two values, which part the images of an unpaired set; the smaller value is the first domain).
+    `domain`: two values that part the images of an unpaired set, the smaller the first domain; or two true/false
+    columns (comma-separated), each true in its domain, images of neither or both being left out.
     Raises DataError naming the source, the column or the image at fault.
     """
     columns = {"image": "image", **(columns or {})}
@@ -79,12 +80,15 @@ def load_dataset(
         rows = rows.select(range(min(limit, len(rows))))
     if len(rows) == 0:
         raise DataError(f"{source}: split {split!r} is empty")
+    labels, names = None, ()
+    if kind in LABELS:
+        read = {"labelled": _classes, "attributes": _attributes, "unpaired": _domains}[kind]
+        labels, names = read(rows, wanted, str(source))
+    if kind == "unpaired":
+        rows, labels = _of_a_domain(rows, labels, str(source))
     images = _decode(rows, columns["image"], preparation, str(source), progress)
     inputs = _decode(rows, columns["input"], preparation, str(source), progress) if "input" in columns else None
-    if kind not in LABELS:
-        return Dataset(str(source), split, images, inputs)
-    read = {"labelled": _classes, "attributes": _attributes, "unpaired": _domains}[kind]
-    return Dataset(str(source), split, images, inputs, *read(rows, wanted, str(source)))
+    return Dataset(str(source), split, images, inputs, labels, names)
 
 
 def _open(source: str, split: str) -> Any:
@@ -200,6 +204,12 @@ def _attributes(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tupl
 
 
 def _domains(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
+    """0 and 1 for the two domains, -1 for what belongs to neither or to both."""
+    if len(wanted) > 1:
+        table, names = _attributes(rows, wanted, source)
+        if len(names) != 2:
+            raise DataError(f"{source}: domain takes one column or two, found {len(names)}: {', '.join(names)}")
+        return torch.where(table.sum(1) == 1, table[:, 1], -1).long(), names
     values = np.asarray(rows[wanted[0]][:])
     kinds = np.unique(values).tolist() if values.dtype.kind in "iubU" else []
     if len(kinds) != 2:
@@ -207,6 +217,14 @@ def _domains(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[s
     domains = values == kinds[1]
     known = getattr(rows.features[wanted[0]], "names", None)
     return torch.from_numpy(domains.astype(np.int64)), tuple(known[kind] if known else str(kind) for kind in kinds)
+
+
+def _of_a_domain(rows: Any, domains: Tensor, source: str) -> tuple[Any, Tensor]:
+    """Only the rows that belong to one of the two domains."""
+    inside = (domains >= 0).nonzero().flatten()
+    if len(inside) == 0:
+        raise DataError(f"{source}: no image belongs to just one of the two domains")
+    return rows.select(inside.tolist()), domains[inside]
 
 
 def _track(rows: Any, progress: bool, title: str) -> Any:

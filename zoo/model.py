@@ -214,6 +214,11 @@ class Model:
         """What the model reads in each image: codes, or class probabilities, as its family documents."""
         return self._map("infer", self.prepare(images), given, batch_size)
 
+    @needs("features")
+    def features(self, images: Any, *, batch_size: int = 64) -> Tensor:
+        """Features (n, d) of images, whose distribution tells sets of images apart."""
+        return cast(Tensor, self._map("features", self.prepare(images), {}, batch_size))
+
     def prepare(self, images: Any, *, filtered: bool = False) -> Tensor:
         """Any images -> this model's input (n, c, size, size) in [0, 1]; `filtered` applies the card's filter too."""
         x = prepare(images, self.preparation)

@@ -68,6 +68,7 @@ class Plan:
     config: dict[str, Any]
     preparation: dict[str, Any]
     columns: dict[str, str]
+    batch: str
 
 
 def plan(
@@ -111,6 +112,7 @@ def plan(
         config=full.model_dump(mode="json"),
         preparation=dataclasses.asdict(preparation),
         columns={**recipe.columns, **(columns or {})},
+        batch=recipe.batch or spec.batch,
     )
 
 
@@ -165,7 +167,7 @@ def train(
     _check_free(out, todo, resume)
 
     preparation = Preparation(**todo.preparation)
-    dataset = load_dataset(source, preparation, kind=spec.batch, columns=todo.columns, limit=limit, progress=progress)
+    dataset = load_dataset(source, preparation, kind=todo.batch, columns=todo.columns, limit=limit, progress=progress)
     settings = todo.settings
     torch.manual_seed(settings.seed)
     model = weights.build(spec, todo.config)
@@ -188,7 +190,7 @@ def train(
     filter = resolve(spec.filters[preparation.filter]) if preparation.filter else None
     batches = Batches(
         dataset,
-        spec.batch,
+        todo.batch,
         settings.batch_size,
         preparation=preparation,
         seed=settings.seed,
@@ -254,8 +256,10 @@ def _change(key: str, before: Any, now: Any) -> str:
     return ", ".join(_change(k, before.get(k), now.get(k)) for k in keys)
 
 
-def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images]:
+def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:
     """What a run shows as it grows: samples, or for a translator the first training images and their translations."""
+    if not {"sample", "translate"} & set(spec.capabilities):
+        return None
     config = CardConfig(
         name=todo.name,
         family=todo.family,
@@ -318,7 +322,7 @@ def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Datas
     return cards.Facts(
         summary=recipe.summary if own and size == recipe.preparation.size else plain,
         license=recipe.license if own else "other",
-        data_terms=recipe.data_terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
+        data_terms=recipe.terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
         limits=list(recipe.limits) if own else [],
         training=training,
         picture_inputs=recipe.inputs if pictured else None,

@@ -27,11 +27,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from zoo.errors import FormatError, InputError, TrainingError
 from zoo.files import new_folder, read_json, sha256, sweep, to_json, write_atomically
 from zoo.model import pick_device
-from zoo.noise import FreshNoise
+from zoo.noise import FreshNoise, Noise
 
 PRECISIONS = ("float32", "bfloat16")
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the disk lies."""
+SETTLING = 64
+"""Passes that measure batch-norm statistics, each of as many samples."""
 
 
 class Run:
@@ -71,6 +73,7 @@ class Run:
         self._resume = resume
         self._parts: dict[str, Any] = {}
         self._average: AveragedModel | None = None
+        self._pass: Callable[[nn.Module, Noise], object] | None = None
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._seed()
@@ -97,6 +100,14 @@ class Run:
             self._parts["average"] = self._average
         return tuple(parts.values())
 
+    def settle(self, forward: Callable[[nn.Module, Noise], object]) -> None:
+        """Measure the published module's batch-norm statistics anew before each picture and at the end.
+
+        Running statistics of the raw weights, or an average of them, do not fit averaged weights: images wash out.
+        `forward(module, noise)` makes one pass as the module will be used, `noise` being that of 64 samples.
+        """
+        self._pass = forward
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Forward passes in bfloat16 where the run asks for it; losses that must be exact go outside."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
@@ -105,13 +116,18 @@ class Run:
         """Training noise for n samples on the device."""
         return FreshNoise(n, self.device)
 
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """One step of `optimizer` on `loss`. Only its own parameters get gradients: G's loss cannot reach D."""
+    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | None = None) -> None:
+        """One step of `optimizer` on `loss`. Only its own parameters get gradients: G's loss cannot reach D.
+
+        clip: the largest norm that all gradients together may have.
+        """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss, inputs=parameters)
         if self.world > 1:
             self._average_gradients(parameters)
+        if clip is not None:
+            nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
 
     def log(self, **values: Tensor | float) -> None:
@@ -152,10 +168,32 @@ class Run:
         """What is due after this step: losses, a picture, a checkpoint."""
         if self.step % self.log_every == 0 or self.step % self.save_every == 0 or last:
             advance(self.step, log.write(self.step, self.seconds, self._means()))
-        if self.preview and self.rank == 0 and (self.step % self.sample_every == 0 or last):
+        pictured = last or self.step % self.sample_every == 0
+        if pictured:
+            self._settle()
+        if pictured and self.preview and self.rank == 0:
             log.picture(self.step, self._sampled())
         if self.rank == 0 and (self.step % self.save_every == 0 or last):
             self.save()
+
+    def _settle(self) -> None:
+        """Every process makes the same passes on the same noise, so that all hold the same statistics."""
+        module = self.published
+        norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        if self._pass is None or not norms:
+            return
+        momenta, training = [norm.momentum for norm in norms], module.training
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over all passes
+        noise = Noise(self.seed, 0, SETTLING, self.device)
+        module.train()
+        with self._undisturbed():
+            for _ in range(SETTLING):
+                self._pass(module, noise)
+        module.train(training)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -228,11 +266,17 @@ class Run:
         """A preview, leaving the random state and the module's mode as they were."""
         module = self.published
         training = module.training
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
+        with self._undisturbed():
             try:
                 return self.preview(module.eval())  # type: ignore[misc]
             finally:
                 module.train(training)
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Passes that are no part of the training: no gradient, and the random state as it was."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
+            yield
 
     @contextlib.contextmanager
     def _bar(self, total: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:

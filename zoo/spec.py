@@ -10,10 +10,18 @@ from zoo.errors import ConfigError, PluginError
 API_VERSION = 1
 """The contract between the core and a plugin; a plugin that declares another one is set aside."""
 
-CAPABILITIES = ("sample", "encode", "decode", "log_prob", "elbo", "translate", "complete", "infer")
+CAPABILITIES = ("sample", "encode", "decode", "log_prob", "elbo", "translate", "complete", "infer", "features")
 BATCH_KINDS = ("images", "labelled", "attributes", "pairs", "unpaired")
 TASKS = ("unconditional-image-generation", "image-to-image", "image-classification")
 """The Hub's pipeline tags."""
+
+TERMS = {
+    "flwrlabs/celeba": "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may "
+    "these weights be used. The images show real people: do not use the model to identify or imitate anyone.",
+    "ylecun/mnist": "Trained on MNIST (LeCun, Cortes, Burges), which is free to use; made available under CC BY-SA 3.0.",
+    "zalando-datasets/fashion_mnist": "Trained on Fashion-MNIST (Xiao et al. 2017), which is under the MIT licence.",
+}
+"""Licence and terms of well-known data sets, by Hub name: what a card says of them unless its recipe says more."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -59,14 +67,23 @@ class Recipe:
     """Keyword arguments of the family's `train`, and of the run: steps, batch_size, seed, precision, ema, flip."""
     columns: Mapping[str, str] = field(default_factory=lambda: {"image": "image"})
     """Which column of the data set is the image, the label, ..."""
+    batch: str = ""
+    """Kind of batch that `train` eats, where it is another than the family's (`ModelSpec.batch`)."""
     inputs: str | None = None
     """Of a translator: the card whose samples are the inputs in its picture, since no data set's image may be there."""
     license: str = "other"
     """Licence of weights trained by this recipe, a Hub licence id."""
     data_terms: str = ""
-    """Licence and terms of the data, in a sentence or two; printed on the card."""
+    """Licence and terms of the data, in a sentence or two, printed on the card; may be left out for data in `TERMS`."""
+    judge: str | None = None
+    """A card that tells this data's classes or attributes, by which `zoo evaluate` judges what the model makes."""
     limits: tuple[str, ...] = ()
     """What the model cannot do or must not be used for; printed on the card."""
+
+    @property
+    def terms(self) -> str:
+        """What the card says of its data."""
+        return self.data_terms or TERMS.get(self.data, "")
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,8 @@ class ModelSpec:
     recipes: tuple[Recipe, ...] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
     """Input filters by name: import strings of functions (n, c, h, w) in [0, 1] -> the same."""
+    evaluation: str = ""
+    """The family's own measures, beside those that follow from its capabilities: `evaluate(bench) -> list[Metric]`."""
     api: int = API_VERSION
 
 
@@ -122,11 +141,14 @@ def check_spec(spec: ModelSpec) -> None:
     expect(spec.capabilities, "declares no capability")
     for capability in spec.capabilities:
         expect(capability in CAPABILITIES, f"capability {capability!r} is none of {', '.join(CAPABILITIES)}")
-    for where in (spec.module, spec.train, *spec.filters.values()):
+    for where in filter(None, (spec.module, spec.train, spec.evaluation, *spec.filters.values())):
         expect(IMPORT.fullmatch(where), f"{where!r} is no import string like 'package.module:attribute'")
     names = [recipe.name for recipe in spec.recipes]
     expect(len(names) == len(set(names)), f"two recipes share a name: {names}")
     for recipe in spec.recipes:
+        expect(
+            recipe.batch in ("", *BATCH_KINDS), f"recipe {recipe.name!r}: batch {recipe.batch!r} is no kind of batch"
+        )
         expect(NAME.fullmatch(recipe.name), f"recipe name {recipe.name!r} must look like 'dcgan-celeba'")
         wanted = recipe.preparation.filter
         expect(wanted is None or wanted in spec.filters, f"recipe {recipe.name!r} names an unknown filter {wanted!r}")

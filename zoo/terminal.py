@@ -105,7 +105,7 @@ def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:
         ("data", recipe.data),
         ("model", _settings(recipe.config)),
         ("settings", _settings(recipe.train)),
-        ("licence", f"{recipe.license}: {recipe.data_terms}"),
+        ("licence", f"{recipe.license}: {recipe.terms}"),
         *[("limit", limit) for limit in recipe.limits],
         ("state", "trainable: no card of it is installed"),
         ("train it", f"zoo train {recipe.name} --out runs/{recipe.name}"),

@@ -142,6 +142,7 @@ class Case:
             "translate": lambda: model.translate(x, seed=0, **options).tensor,
             "complete": lambda: model.complete(x, mask, seed=0, **options).tensor,
             "infer": lambda: _flat(model.infer(x, **options)),
+            "features": lambda: model.features(x, **options),
         }
         return {name: calls[name]() for name in only or self.capabilities}
 

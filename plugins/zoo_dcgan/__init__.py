@@ -2,11 +2,6 @@
 
 import zoo
 
-CELEBA_TERMS = (
-    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be "
-    "used. The images show real people: do not use the model to identify or imitate anyone."
-)
-
 
 @zoo.hookimpl
 def zoo_models() -> list[zoo.ModelSpec]:
@@ -47,7 +42,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "weights": "float16",
                     },
                     license="other",
-                    data_terms=CELEBA_TERMS,
                     limits=(
                         "Faces only, 64x64, aligned as CelebA aligns them; backgrounds and accessories are vague.",
                         "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",

@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 
 import zoo
 from zoo_dcgan.augment import Policy, augment
@@ -29,16 +28,12 @@ def train(
     opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, 0.999), fused=True)
     opt_D = torch.optim.Adam(D.parameters(), lr, (beta1, 0.999), fused=True)
     run.prepare(model=G, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
+    run.settle(lambda G, noise: G(draw_latent(model.config, noise)))
 
     def logits(x: Tensor) -> Tensor:
         return D(augment(x, augmentation))
 
-    def settle() -> None:
-        """Give averaged weights their own batch-norm statistics: an average of statistics washes the images out."""
-        noise = zoo.Noise(run.seed, 0, SETTLING, run.device)
-        update_bn([draw_latent(G.config, noise) for _ in range(SETTLING)], run.published)
-
-    for step in run.steps(steps):
+    for _ in run.steps(steps):
         x = 2 * next(batches) - 1
 
         # D on a real batch and on a fake one, apart, so that batch norm sees each alone.
@@ -52,13 +47,6 @@ def train(
             loss_G = real_loss(logits(G(draw_latent(G.config, run.noise(len(x))))))
         run.minimize(loss_G, opt_G)
         run.log(loss_D=loss_D, loss_G=loss_G)
-        if (step + 1) % run.sample_every == 0:
-            settle()
-    settle()
-
-
-SETTLING = 64
-"""Batches of as many latents that settle the published statistics; the same at any time, so they draw from no run."""
 
 
 def real_loss(logits: Tensor) -> Tensor:

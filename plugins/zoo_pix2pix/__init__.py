@@ -2,11 +2,6 @@
 
 import zoo
 
-CELEBA_TERMS = (
-    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be "
-    "used. The images show real people: do not use the model to identify or imitate anyone."
-)
-
 
 @zoo.hookimpl
 def zoo_models() -> list[zoo.ModelSpec]:
@@ -52,7 +47,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     inputs="dcgan-celeba",
                     license="other",
-                    data_terms=CELEBA_TERMS,
                     limits=(
                         "A small budget on a CPU: textures are rough and colours patchy; more training would help.",
                         "Drawings of faces only, 64x64, aligned as CelebA aligns them.",

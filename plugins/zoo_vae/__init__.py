@@ -2,12 +2,6 @@
 
 import zoo
 
-MNIST_TERMS = "Trained on MNIST (LeCun, Cortes, Burges), which is free to use; made available under CC BY-SA 3.0."
-CELEBA_TERMS = (
-    "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may these weights be "
-    "used. The images show real people: do not use the model to identify or imitate anyone."
-)
-
 
 @zoo.hookimpl
 def zoo_models() -> list[zoo.ModelSpec]:
@@ -38,7 +32,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     preparation=zoo.Preparation(size=28, mode="L", binarize=True),
                     train={"steps": 40_000, "batch_size": 128, "ema": 0.999, "precision": "bfloat16"},
                     license="cc-by-sa-3.0",
-                    data_terms=MNIST_TERMS,
                     limits=(
                         "Binary images: each training image is a fresh Bernoulli draw of its grey values (dynamic "
                         "binarisation), so its figures do not compare with those on grey values.",
@@ -69,7 +62,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "weights": "float16",
                     },
                     license="other",
-                    data_terms=CELEBA_TERMS,
                     limits=(
                         "A small budget on a CPU: many samples are blotchy or tinted orange; more training would help.",
                         "Samples are blurred, as those of a VAE with independent pixels are: it draws the mean of all "

@@ -1,0 +1,132 @@
+"""Algorithm 1: C and D learn by cross-entropy, E and G by the bound and by matching features of C and D (section 3).
+
+Convention for all squared distances: the sum over pixels or features is divided by their number, so that a weight means
+the same for every image size and layer; the paper's weights belong to other scales and are set anew here.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import zoo
+from zoo_cvae_gan.model import CVAEGAN, FeatureNet, kl_to_prior
+
+
+def train(
+    model: CVAEGAN,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 10_000,
+    lr: float = 3e-4,
+    beta1: float = 0.5,
+    kl: float = 1e-4,
+    pixels: float = 1.0,
+    features: float = 1.0,
+    mean_D: float = 1.0,
+    mean_C: float = 1.0,
+    matching: Literal["features", "logits"] = "features",
+    adversarial: bool = True,
+) -> None:
+    """Train E, G, C and a new D together.
+
+    kl: the paper's lambda 1. pixels, features: its lambda 2, for the pixel term of L_G and for the two feature terms.
+    mean_D, mean_C: its lambda 3 and 4. matching: "logits" is the symmetric variant, for comparison: G then minimises
+    -log D(x_p) and the cross-entropy of C instead of the distances of means.
+    adversarial: False leaves a plain CVAE of the same E and G, which sees neither D nor C.
+    """
+    E, G, C, D = model.E, model.G, model.C, FeatureNet(model.config, 1)
+    d, k = model.config.latent_dim, len(model.config.classes)
+    opt_EG, opt_C, opt_D = (
+        torch.optim.Adam(parameters, lr, (beta1, 0.999), fused=True)
+        for parameters in ([*E.parameters(), *G.parameters()], C.parameters(), D.parameters())
+    )
+    real, made = Centres(k, model.config.hidden), Centres(k, model.config.hidden)
+    run.prepare(model=model, D=D, real=real, made=made, opt_EG=opt_EG, opt_C=opt_C, opt_D=opt_D, batches=batches)
+    run.settle(lambda module, noise: module.sample(noise))
+
+    for _ in run.steps(steps):
+        x_r, c_r = next(batches)
+        x_r, noise = 2 * x_r - 1, run.noise(len(c_r))
+        c_p = noise.categorical(k)
+
+        # x_f is made from the posterior of x_r and in its class, x_p from the prior and in any class.
+        with run.autocast():
+            mu, log_var = E(x_r, model.one_hot(c_r))
+            x_f = G(mu + (0.5 * log_var).exp() * noise.normal(d), model.one_hot(c_r))
+            x_p = G(noise.normal(d), model.one_hot(c_p))
+
+        # C on real images only.
+        with run.autocast():
+            loss_C = F.cross_entropy(C(x_r)[1], c_r)
+        run.minimize(loss_C, opt_C)
+
+        # D on real images and on both kinds of made ones, each in a pass of its own.
+        if adversarial:
+            with run.autocast():
+                logits = [D(x)[1] for x in (x_r, x_f.detach(), x_p.detach())]
+            loss_D = discriminator_loss(*logits)
+            run.minimize(loss_D, opt_D)
+            run.log(L_D=loss_D)
+
+        # E and G. KL reaches E alone and L_G both; L_GD and L_GC reach G alone, since x_p does not come from E.
+        loss_KL, loss_pixels = kl_to_prior(mu, log_var).mean(), distance(x_r, x_f)
+        loss = kl * loss_KL + pixels * loss_pixels
+        if adversarial:
+            with run.autocast():
+                (D_f, _), (C_f, _), (D_p, logit_p), (C_p, logits_p) = D(x_f), C(x_f), D(x_p), C(x_p)
+                with torch.no_grad():
+                    (D_r, _), (C_r, _) = D(x_r), C(x_r)
+            loss_features = distance(D_r, D_f) + distance(C_r, C_f)
+            if matching == "features":
+                loss_GD, loss_GC = distance(D_r.mean(0), D_p.mean(0)), centre_distance(real, made, C_r, c_r, C_p, c_p)
+            else:
+                loss_GD, loss_GC = F.softplus(-logit_p).mean(), F.cross_entropy(logits_p, c_p)
+            loss = loss + features * loss_features + mean_D * loss_GD + mean_C * loss_GC
+            run.log(
+                features=loss_features, L_GD=loss_GD, L_GC=loss_GC, f_D=D_r.square().mean(), f_C=C_r.square().mean()
+            )
+        run.minimize(loss, opt_EG)
+        run.log(L_C=loss_C, L_KL=loss_KL, pixels=loss_pixels)
+
+
+def discriminator_loss(real: Tensor, *made: Tensor) -> Tensor:
+    """L_D = -E log D(x_r) - sum over kinds of made images of E log(1 - D(x)), from logits in float32."""
+    return F.softplus(-real).mean() + sum(F.softplus(logits).mean() for logits in made)
+
+
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """Half the squared Euclidean distance divided by the number of dimensions, mean over rows."""
+    return 0.5 * F.mse_loss(a.float(), b.float())
+
+
+class Centres(nn.Module):
+    """The mean features of each class over recent batches: moving averages, corrected for their start at 0.
+
+    A batch rarely holds enough of each class; a class that it lacks keeps its centre. As buffers of a module the
+    centres are part of a checkpoint.
+    """
+
+    def __init__(self, classes: int, features: int, decay: float = 0.9) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("sums", torch.zeros(classes, features))
+        self.register_buffer("weights", torch.zeros(classes, 1))
+
+    def forward(self, f: Tensor, label: Tensor) -> Tensor:
+        """Centres (k, features) once f (n, features) is counted in; gradients flow through this batch's part only."""
+        member = F.one_hot(label, len(self.sums)).float()
+        counts = member.sum(0)[:, None]
+        rate = (1 - self.decay) * (counts > 0)
+        sums = self.sums.lerp(member.T @ f / counts.clamp_min(1), rate)
+        self.weights.lerp_(torch.ones_like(self.weights), rate)
+        self.sums.copy_(sums.detach())
+        return sums / self.weights.clamp_min(1e-12)
+
+
+def centre_distance(real: Centres, made: Centres, f_r: Tensor, c_r: Tensor, f_p: Tensor, c_p: Tensor) -> Tensor:
+    """L_GC: the distances between real and made centres, summed over the classes that both have met."""
+    gaps = (real(f_r, c_r) - made(f_p, c_p)).square().mean(1, keepdim=True)
+    return 0.5 * (gaps * (real.weights * made.weights > 0)).sum()

@@ -1,0 +1,140 @@
+"""CycleGAN: Zhu, Park, Isola, Efros 2017, "Unpaired Image-to-Image Translation" by cycles".
+
+Two generators, G: X -> Y and F: Y -> X, learn from two sets of images of which no two belong together. Each is a
+residual net between two strided convolutions and two transposed ones (section 4 and appendix 7.2, after Johnson et al.
+2016). The discriminators judge overlapping patches of one image, real or translated.
+"""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+import zoo
+
+
+class CycleGAN(nn.Module):
+    """The published half: both generators, since either direction is a translation that somebody wants."""
+
+    class Config(zoo.Config):
+        image_size: Annotated[int, Field(ge=8, le=512, multiple_of=4)] = 256
+        """Of the training images; the nets are convolutional and take any sides that 4 divides."""
+        channels: Annotated[int, Field(ge=1, le=4)] = 3
+        width: Annotated[int, Field(ge=1, le=256)] = 64
+        """Feature maps of the layers next to the image; the two further in have twice and four times as many."""
+        blocks: Annotated[int, Field(ge=1, le=16)] = 9
+        """Residual blocks: 9 in the paper, 6 for images of 128 pixels or less."""
+        upsampling: Literal["transposed", "nearest"] = "transposed"
+        """Transposed convolutions as in the paper; `nearest` repeats pixels and convolves, without checkerboards."""
+        domains: tuple[
+            Annotated[str, Field(pattern=r"^\w{1,32}$")],
+            Annotated[str, Field(pattern=r"^\w{1,32}$")],
+        ] = ("first", "second")
+        """Names of X and Y, by which `to` says where a translation goes."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.conditions = {"to": zoo.Categorical(config.domains)}
+        self.G, self.F = Generator(config), Generator(config)
+
+    def translate(self, x: Tensor, noise: zoo.AnyNoise | None = None, *, to: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] into the domain `to`, (n,) of 0 = X and 1 = Y; left out, all go to Y.
+
+        Nothing is random: `noise` is not used.
+        """
+        x = 2 * x - 1
+        if to is None:
+            return (self.G(x) + 1) / 2
+        y = torch.empty_like(x)
+        for domain, net in enumerate((self.F, self.G)):
+            rows = (to == domain).nonzero().squeeze(1)
+            if len(rows):
+                y[rows] = net(x[rows]).to(y.dtype)
+        return (y + 1) / 2
+
+
+class Generator(nn.Module):
+    """(n, c, h, w) in [-1, 1] -> the same, in (-1, 1). Borders are reflected where kernels are large or many."""
+
+    def __init__(self, config: CycleGAN.Config) -> None:
+        super().__init__()
+        w, c = config.width, config.channels
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), convolution(c, w, 7), norm(w), nn.ReLU()]
+        for narrow, wide in pairwise((w, 2 * w, 4 * w)):
+            layers += [convolution(narrow, wide, 3, stride=2, padding=1), norm(wide), nn.ReLU()]
+        layers += [Residual(4 * w) for _ in range(config.blocks)]
+        for wide, narrow in pairwise((4 * w, 2 * w, w)):
+            layers += [upsample(wide, narrow, config.upsampling), norm(narrow), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(w, c, 7), nn.Tanh())
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Residual(nn.Module):
+    """x + f(x) with two 3x3 convolutions in f, and nothing after the sum."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            convolution(width, width, 3),
+            norm(width),
+            nn.ReLU(),
+            nn.ReflectionPad2d(1),
+            convolution(width, width, 3),
+            norm(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class PatchDiscriminator(nn.Module):
+    """D: images (n, c, h, w) in [-1, 1] -> a map (n, 1, h', w') of scores, one per patch, for training only.
+
+    layers: how many of them halve the side; patches are 16, 34, 70 pixels wide for 1, 2, 3. Scores are raw: the least
+    squares of section 4 pull them to 1 for real patches and 0 for fake ones, and no sigmoid bounds them.
+    """
+
+    def __init__(self, channels: int, width: int = 64, layers: int = 3) -> None:
+        super().__init__()
+        widths = [width * min(2**i, 8) for i in range(layers + 1)]
+        strides = [2] * (layers - 1) + [1]
+        blocks: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for narrow, wide, stride in zip(widths[:-1], widths[1:], strides, strict=True):
+            blocks += [convolution(narrow, wide, 4, stride=stride, padding=1), norm(wide), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*blocks, nn.Conv2d(widths[-1], 1, 4, 1, 1))
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
+    """Followed by a norm, which would cancel a bias."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+
+
+def upsample(inputs: int, outputs: int, how: str) -> nn.Module:
+    """Doubles the side exactly."""
+    if how == "nearest":
+        return nn.Sequential(nn.Upsample(scale_factor=2), convolution(inputs, outputs, 3, padding=1))
+    return nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=False)
+
+
+def norm(width: int) -> nn.Module:
+    """Each feature map of each image to mean 0 and variance 1, in training and inference alike; nothing is learnt."""
+    return nn.InstanceNorm2d(width)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02) (appendix 7.1), biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,127 @@
+"""The game of section 3: both generators against two discriminators, under the cycle's constraint."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+import zoo
+from zoo_cyclegan.model import CycleGAN, PatchDiscriminator
+
+
+def train(
+    model: CycleGAN,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 200_000,
+    lr: float = 2e-4,
+    beta1: float = 0.5,
+    decay_from: Annotated[float, Field(gt=0, le=1)] = 1.0,
+    cycle: Annotated[float, Field(ge=0)] = 10.0,
+    identity: Annotated[float, Field(ge=0)] = 0.5,
+    pool: Annotated[int, Field(ge=0, le=1000)] = 50,
+    patch_layers: Annotated[int, Field(ge=1, le=5)] = 3,
+    patch_width: Annotated[int, Field(ge=1, le=256)] = 64,
+) -> None:
+    """Train G and F together against new D_X and D_Y; lr and beta1 are Adam's, for all nets (section 4).
+
+    decay_from: share of the steps after which lr falls linearly to 0; 0.5 in the paper, 1 keeps it constant. cycle:
+    lambda, the weight of the cycle loss (equation 3). identity: weight, relative to lambda, of the identity loss
+    (section 5.2; on by default in the authors' code). pool: translations of each domain that are kept to show to D
+    again. patch_layers: how many layers of D halve the side; with 3 it judges patches of 70x70. patch_width: feature
+    maps of D's first layer.
+    """
+    config, smallest = model.config, 2 ** (patch_layers + 2)
+    if config.image_size < smallest:
+        raise zoo.ConfigError(
+            f"patch_layers={patch_layers} needs images of at least {smallest} pixels, found {config.image_size}",
+            "Give a smaller one: --set patch_layers=...",
+        )
+    G, F = model.G, model.F
+    D_X, D_Y = (PatchDiscriminator(config.channels, patch_width, patch_layers) for _ in "XY")
+    opt_G = torch.optim.Adam([*G.parameters(), *F.parameters()], lr, (beta1, 0.999), fused=True)
+    opt_D = torch.optim.Adam([*D_X.parameters(), *D_Y.parameters()], lr, (beta1, 0.999), fused=True)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(opt, lambda step: rate(step, steps, decay_from)) for opt in (opt_G, opt_D)
+    ]
+    pool_X, pool_Y = ImagePool(pool), ImagePool(pool)
+    state = {"pool_X": pool_X, "pool_Y": pool_Y, "schedule_G": schedules[0], "schedule_D": schedules[1]}
+    run.prepare(model=model, D_X=D_X, D_Y=D_Y, opt_G=opt_G, opt_D=opt_D, batches=batches, **state)
+
+    for _ in run.steps(steps):
+        x, y = (2 * image - 1 for image in next(batches))
+
+        # G and F on the current translations; one pass each translates and repeats what is in the target domain
+        # already, since an instance norm keeps the images of a batch apart.
+        with run.autocast():
+            fake_y, same_y = G(torch.cat([x, y])).chunk(2)
+            fake_x, same_x = F(torch.cat([y, x])).chunk(2)
+            loss_GAN = real_loss(D_Y(fake_y)) + real_loss(D_X(fake_x))
+            loss_cycle = l1_distance(F(fake_y), x) + l1_distance(G(fake_x), y)
+        loss_identity = l1_distance(same_y, y) + l1_distance(same_x, x)
+        run.minimize(loss_GAN + cycle * (loss_cycle + identity * loss_identity), opt_G)
+
+        # Both D on real images and translations old and new, their objective halved so that they learn more slowly.
+        with run.autocast():
+            loss_X = (real_loss(D_X(x)) + fake_loss(D_X(pool_X.query(fake_x)))) / 2
+            loss_Y = (real_loss(D_Y(y)) + fake_loss(D_Y(pool_Y.query(fake_y)))) / 2
+        run.minimize(loss_X + loss_Y, opt_D)
+        for schedule in schedules:
+            schedule.step()
+        run.log(loss_X=loss_X, loss_Y=loss_Y, loss_GAN=loss_GAN, cycle=loss_cycle, identity=loss_identity)
+
+
+class ImagePool:
+    """Translations for D to see again, lest it forget how G used to cheat (section 4, after Shrivastava et al. 2017).
+
+    The first `capacity` images are kept and passed on. From then on each image, on the toss of a coin, is passed on
+    itself, or takes the place of a random one in the pool, which is passed on in its stead.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.images: list[Tensor] = []
+
+    def query(self, images: Tensor) -> Tensor:
+        """As many images as given (n, c, h, w), without their graph."""
+        passed = [self._exchange(image) for image in images.detach()]
+        return torch.stack(passed).contiguous(memory_format=torch.channels_last)
+
+    def _exchange(self, image: Tensor) -> Tensor:
+        if len(self.images) < self.capacity:
+            self.images.append(image.clone())
+            return image
+        if self.capacity == 0 or torch.rand(()) < 0.5:
+            return image
+        place = int(torch.randint(self.capacity, ()))
+        old, self.images[place] = self.images[place], image.clone()
+        return old.to(image.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.images = list(state["images"])
+
+
+def rate(step: int, steps: int, decay_from: float) -> float:
+    """Of the learning rate: 1 up to a share of the steps, then linearly down to 0 (appendix 7.1)."""
+    return min(1.0, (steps - step) / max(1.0, steps * (1 - decay_from)))
+
+
+def real_loss(scores: Tensor) -> Tensor:
+    """E (D(y) - 1)^2, the mean over images and patches, from scores in float32; for G of D(G(x)) (section 4)."""
+    return (scores.float() - 1).square().mean()
+
+
+def fake_loss(scores: Tensor) -> Tensor:
+    """E D(G(x))^2, the mean over images and patches."""
+    return scores.float().square().mean()
+
+
+def l1_distance(a: Tensor, b: Tensor) -> Tensor:
+    """|a - b|, the mean over images, channels and pixels, which lambda = 10 is relative to."""
+    return (a.float() - b.float()).abs().mean()

@@ -1,0 +1,46 @@
+"""InfoGAN for zoo: plain data, no torch."""
+
+import zoo
+
+
+@zoo.hookimpl
+def zoo_models() -> list[zoo.ModelSpec]:
+    return [
+        zoo.ModelSpec(
+            name="infogan",
+            title="InfoGAN",
+            summary="a GAN that finds categories and styles by itself and reads them from images",
+            paper="https://arxiv.org/abs/1606.03657",
+            citation="""@article{chen2016infogan,
+  title={InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial Nets},
+  author={Chen, Xi and Duan, Yan and Houthooft, Rein and Schulman, John and Sutskever, Ilya and Abbeel, Pieter},
+  journal={arXiv preprint arXiv:1606.03657},
+  year={2016}
+}""",
+            task="unconditional-image-generation",
+            module="zoo_infogan.model:InfoGAN",
+            train="zoo_infogan.train:train",
+            capabilities=("sample", "infer"),
+            batch="images",
+            tiny={"image_size": 8, "latent_dim": 4, "width": 4, "hidden": 8},
+            recipes=(
+                zoo.Recipe(
+                    name="infogan-mnist",
+                    summary="Handwritten digits at 28x28 whose class, slant and width were found without labels.",
+                    data="ylecun/mnist",
+                    # Half the paper's width and hidden units: for training on a CPU and a small file.
+                    config={"width": 32, "hidden": 512},
+                    preparation=zoo.Preparation(size=28, mode="L"),
+                    columns={"image": "image", "label": "label"},
+                    train={
+                        "steps": 5_000,
+                        "batch_size": 128,
+                        "ema": 0.999,
+                        "precision": "bfloat16",
+                        "weights": "float16",
+                    },
+                    license="cc-by-sa-3.0",
+                ),
+            ),
+        )
+    ]

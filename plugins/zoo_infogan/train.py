@@ -1,0 +1,78 @@
+"""The information-regularised game of section 4: min over G, Q and max over D of V(D, G) - lambda L_I(G, Q)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import zoo
+from zoo_infogan.model import Codes, InfoGAN, Posterior, real_head
+
+
+def train(
+    model: InfoGAN,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 5_000,
+    lr_G: float = 1e-3,
+    lr_D: float = 2e-4,
+    beta1: float = 0.5,
+    lambda_category: float = 1.0,
+    lambda_style: float = 1.0,
+) -> None:
+    """Train G against D, and G and Q together on the codes; lr and beta1 are Adam's (appendix C).
+
+    lambda_category, lambda_style: weights of the information about each kind of code. The trunk and Q learn with D's
+    optimizer, as in the authors' code, and Q from generated images alone: nobody knows the codes of real ones.
+    """
+    G, trunk, D = model.G, model.trunk, real_head(model.config)
+    opt_G = torch.optim.Adam(G.parameters(), lr_G, (beta1, 0.999), fused=True)
+    opt_D = torch.optim.Adam([*trunk.parameters(), *D.parameters(), *model.Q.parameters()], lr_D, (beta1, 0.999), fused=True)
+    run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
+
+    def settle(module: InfoGAN, noise: zoo.Noise) -> None:
+        """G's statistics are those of generated images; the trunk's and Q's those of real ones, which `infer` reads."""
+        module.generate(module.draw(noise))
+        module.read(module.trunk(batches.at(int(noise.categorical(len(batches))[0]))))
+
+    run.settle(settle)
+
+    def information(features: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
+        return read_loss(model.read(features), codes)
+
+    for _ in run.steps(steps):
+        x = next(batches)
+        codes = model.draw(run.noise(len(x)))
+
+        # D on a real batch and on a fake one, apart, so that batch norm sees each alone; Q on the fake one.
+        with run.autocast():
+            fake = model.generate(codes)
+            features = trunk(fake.detach())
+            loss_D = real_loss(D(trunk(x))) + fake_loss(D(features))
+            category, style = information(features, codes)
+        run.minimize(loss_D + lambda_category * category + lambda_style * style, opt_D)
+
+        # G on the same latents, with the labels turned round.
+        with run.autocast():
+            features = trunk(fake)
+            loss_G = real_loss(D(features))
+            category, style = information(features, codes)
+        run.minimize(loss_G + lambda_category * category + lambda_style * style, opt_G)
+        run.log(loss_D=loss_D, loss_G=loss_G, category=category, style=style)
+
+
+def read_loss(posterior: Posterior, codes: Codes) -> tuple[Tensor, Tensor]:
+    """-E log Q(c | x) of the category and of the styles, in nats; L_I is the codes' entropy minus these (equation 5)."""
+    category = F.cross_entropy(posterior.logits, codes.category)
+    style = -torch.distributions.Normal(posterior.mean, 1.0).log_prob(codes.style).sum(1).mean()
+    return category, style
+
+
+def real_loss(logits: Tensor) -> Tensor:
+    """-E log D(x), from logits in float32."""
+    return F.softplus(-logits.float()).mean()
+
+
+def fake_loss(logits: Tensor) -> Tensor:
+    """-E log(1 - D(G(z, c)))."""
+    return F.softplus(logits.float()).mean()

@@ -1,0 +1,90 @@
+"""Judges for zoo, classifiers that score what the other families make: plain data, no torch."""
+
+import zoo
+
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+ATTRIBUTES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
+LIMITS = (
+    "Made to score generated images of this data set against one fixed, public classifier; its mistakes limit what "
+    "such scores can tell, and it is sure of itself on images of anything else.",
+)
+
+
+@zoo.hookimpl
+def zoo_models() -> list[zoo.ModelSpec]:
+    return [
+        zoo.ModelSpec(
+            name="judge",
+            title="Judge",
+            summary="a classifier, independent of the generators it judges",
+            paper="https://arxiv.org/abs/1512.03385",
+            citation="""@article{he2015deep,
+  title={Deep Residual Learning for Image Recognition},
+  author={He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
+  journal={arXiv preprint arXiv:1512.03385},
+  year={2015}
+}""",
+            task="image-classification",
+            module="zoo_judge.model:Judge",
+            train="zoo_judge.train:train",
+            evaluation="zoo_judge.evaluate:evaluate",
+            capabilities=("infer", "features"),
+            batch="labelled",
+            tiny={"image_size": 16, "channels": 1, "widths": [4, 4, 8, 8], "names": list("abcdefghij")},
+            recipes=(
+                zoo.Recipe(
+                    name="judge-mnist",
+                    summary="Tells the ten handwritten digits apart, to judge generated ones.",
+                    data="ylecun/mnist",
+                    columns={"image": "image", "label": "label"},
+                    preparation=zoo.Preparation(size=28, mode="L"),
+                    config={"image_size": 28, "channels": 1, "stride": 8, "names": list("0123456789")},
+                    train={
+                        "steps": 2_000,
+                        "batch_size": 128,
+                        "jitter": True,
+                        "precision": "bfloat16",
+                        "weights": "float16",
+                    },
+                    license="cc-by-sa-3.0",
+                    limits=LIMITS,
+                ),
+                zoo.Recipe(
+                    name="judge-fashion",
+                    summary="Tells the ten classes of Fashion-MNIST apart, to judge generated clothes.",
+                    data="zalando-datasets/fashion_mnist",
+                    columns={"image": "image", "label": "label"},
+                    preparation=zoo.Preparation(size=28, mode="L"),
+                    config={"image_size": 28, "channels": 1, "stride": 8, "names": list(FASHION)},
+                    train={
+                        "steps": 4_000,
+                        "batch_size": 128,
+                        "flip": True,
+                        "precision": "bfloat16",
+                        "weights": "float16",
+                    },
+                    license="mit",
+                    limits=LIMITS,
+                ),
+                zoo.Recipe(
+                    name="judge-celeba",
+                    summary="Tells hair colour, Male and Young on faces at 64x64, to judge generated and edited ones.",
+                    data="flwrlabs/celeba",
+                    columns={"image": "image", "attributes": ",".join(ATTRIBUTES)},
+                    batch="attributes",
+                    preparation=zoo.Preparation(size=64, crop=148 / 178),
+                    config={"image_size": 64, "task": "attributes", "names": list(ATTRIBUTES)},
+                    train={
+                        "steps": 2_000,
+                        "batch_size": 128,
+                        "flip": True,
+                        "jitter": True,
+                        "precision": "bfloat16",
+                        "weights": "float16",
+                    },
+                    license="other",
+                    limits=(*LIMITS, "The attributes are CelebA's labels, as its annotators saw them."),
+                ),
+            ),
+        )
+    ]

@@ -1,0 +1,140 @@
+"""PixelCNN: van den Oord, Kalchbrenner, Kavukcuoglu 2016, "Pixel Recurrent Neural Networks", section 3.5.
+
+p(x) is the product over the pixels, row by row, of p(x_i | x_1 ... x_{i-1}), and inside a pixel red comes before green
+before blue (section 2.1). Each factor is a softmax over the levels of a channel (section 2.2). Masked convolutions give
+all the factors of an image at once (section 3.4), so a likelihood is one pass; sampling is in `sampler.py`.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+import zoo
+from zoo_pixelcnn.sampler import Sampler
+
+
+class PixelCNN(nn.Module):
+    """A 7x7 layer with mask A, residual blocks with mask B, and a head of two 1x1 layers (table 1)."""
+
+    class Config(zoo.Config):
+        image_size: Annotated[int, Field(ge=2, le=128)] = 28
+        channels: Literal[1, 3] = 1
+        n_levels: Literal[2, 4, 16, 256] = 2
+        """Values of a channel: 2 for binary images, 256 for 8-bit ones; others are rounded to so many."""
+        width: Annotated[int, Field(ge=1, le=256)] = 16
+        """h: feature maps inside a residual block; between the blocks there are 2h."""
+        blocks: Annotated[int, Field(ge=1, le=32)] = 15
+        head: Annotated[int, Field(ge=1, le=2048)] = 32
+        """Feature maps between the two layers of the head."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        c, h = config.channels, config.width
+        if min(h, config.head) < c:
+            raise ValueError(f"width and head must be at least {c}: each channel needs features of its own")
+        self.first = MaskedConv2d("A", c, 2 * h, 7, c)
+        self.blocks = nn.ModuleList(Residual(h, c) for _ in range(config.blocks))
+        self.head = nn.ModuleList(
+            (MaskedConv2d("B", 2 * h, config.head, 1, c), MaskedConv2d("B", config.head, c * config.n_levels, 1, c))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, c, levels, h, w) of every channel given those before it, of images (n, c, h, w) in [0, 1]."""
+        x = self.first(2 * x - 1)
+        for block in self.blocks:
+            x = block(x)
+        for layer in self.head:
+            x = layer(F.relu(x))
+        return x.unflatten(1, (self.config.channels, self.config.n_levels))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Exact log p(x), (n,) nats, of images (n, c, h, w) in [0, 1], rounded to the model's levels."""
+        levels = self.levels(x)
+        logits = self(self.values(levels)).float()
+        return -F.cross_entropy(logits.transpose(1, 2), levels, reduction="none").flatten(1).sum(1)
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        """Images (n, c, h, w) in [0, 1], one pixel after another."""
+        return self.values(Sampler(self, len(noise)).draw(self.uniforms(noise)))
+
+    def complete(self, x: Tensor, mask: Tensor, noise: zoo.AnyNoise) -> Tensor:
+        """x (n, c, h, w) where mask (n, 1, h, w) is true; the other pixels are drawn in raster order, given all before.
+
+        This is the conditional distribution exactly when the given pixels come first in raster order, the upper rows
+        for instance (section 5.6). Otherwise a pixel is drawn without regard to those that are given after it.
+        """
+        mask = mask.bool()
+        drawn = Sampler(self, len(x)).draw(self.uniforms(noise), self.levels(x), mask)
+        return torch.where(mask, x, self.values(drawn))
+
+    def uniforms(self, noise: zoo.AnyNoise) -> Tensor:
+        """(n, c, h, w): the number that decides each channel of each pixel."""
+        c, side = self.config.channels, self.config.image_size
+        return noise.uniform(c, side, side)
+
+    def levels(self, x: Tensor) -> Tensor:
+        """[0, 1] -> integers 0 ... n_levels - 1, the targets."""
+        return (x * (self.config.n_levels - 1)).round().long()
+
+    def values(self, levels: Tensor) -> Tensor:
+        """Integers 0 ... n_levels - 1 -> [0, 1], the inputs."""
+        return levels / (self.config.n_levels - 1)
+
+
+class Residual(nn.Module):
+    """1x1 from 2h to h, 3x3 with mask B, 1x1 back to 2h, a ReLU before each; added to its input (figure 5, left)."""
+
+    def __init__(self, h: int, channels: int) -> None:
+        super().__init__()
+        self.down = MaskedConv2d("B", 2 * h, h, 1, channels)
+        self.middle = MaskedConv2d("B", h, h, 3, channels)
+        self.up = MaskedConv2d("B", h, 2 * h, 1, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = F.relu(self.down(F.relu(x)), inplace=True)
+        return x + self.up(F.relu(self.middle(a), inplace=True))
+
+
+class MaskedConv2d(nn.Module):
+    """A k x k convolution that sees the pixels before the present one, and of that one some channels (section 3.4).
+
+    The feature maps belong to the channels of the image in equal shares, in order. At the centre, mask A lets a channel
+    see those before it, mask B itself too. The rows below the centre would all be masked, so the kernel has none:
+    weight is (outputs, inputs, k // 2 + 1, k). The mask multiplies it in every pass: no training step can undo that.
+    """
+
+    mask: Tensor
+
+    def __init__(self, kind: Literal["A", "B"], inputs: int, outputs: int, k: int, channels: int) -> None:
+        super().__init__()
+        self.reach = k // 2
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, self.reach + 1, k))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.register_buffer("mask", torch.tensor(mask(kind, inputs, outputs, k, channels)), persistent=False)
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # As much padding below as above, which leaves `reach` rows too many at the end.
+        y = F.conv2d(x, self.weight * self.mask, self.bias, padding=self.reach)
+        return y[:, :, : x.shape[2]] if self.reach else y
+
+
+def mask(kind: str, inputs: int, outputs: int, k: int, channels: int) -> list[list[list[list[float]]]]:
+    """1 where a weight may be other than 0: (outputs, inputs, k // 2 + 1, k)."""
+
+    def centre(i: int, o: int) -> float:
+        source, target = group(i, inputs, channels), group(o, outputs, channels)
+        return float(source < target or (kind == "B" and source == target))
+
+    above, left = [[1.0] * k] * (k // 2), [1.0] * (k // 2)
+    return [[[*above, [*left, centre(i, o), *[0.0] * (k // 2)]] for i in range(inputs)] for o in range(outputs)]
+
+
+def group(i: int, maps: int, channels: int) -> int:
+    """The channel of the image to which feature map i of `maps` belongs."""
+    return i * channels // maps

@@ -1,0 +1,47 @@
+"""RealNVP for zoo: plain data, no torch."""
+
+import zoo
+
+
+@zoo.hookimpl
+def zoo_models() -> list[zoo.ModelSpec]:
+    return [
+        zoo.ModelSpec(
+            name="realnvp",
+            title="RealNVP",
+            summary="an invertible net with an exact density: every image has a latent, and every latent an image",
+            paper="https://arxiv.org/abs/1605.08803",
+            citation="""@inproceedings{dinh2017density,
+  title={Density estimation using Real {NVP}},
+  author={Dinh, Laurent and Sohl-Dickstein, Jascha and Bengio, Samy},
+  booktitle={International Conference on Learning Representations},
+  year={2017}
+}""",
+            task="unconditional-image-generation",
+            module="zoo_realnvp.model:RealNVP",
+            train="zoo_realnvp.train:train",
+            capabilities=("sample", "encode", "decode", "log_prob", "elbo"),
+            batch="images",
+            tiny={"image_size": 8, "scales": 2, "width": 4, "blocks": 1},
+            recipes=(
+                zoo.Recipe(
+                    name="realnvp-mnist",
+                    summary="Handwritten digits at 28x28 from a RealNVP: exact densities, exact reconstruction.",
+                    data="ylecun/mnist",
+                    config={"image_size": 28, "channels": 1, "scales": 3, "width": 16, "blocks": 2},
+                    preparation=zoo.Preparation(size=28, mode="L"),
+                    train={"steps": 3_000, "batch_size": 32, "ema": 0.995, "precision": "bfloat16"},
+                    license="cc-by-sa-3.0",
+                ),
+                zoo.Recipe(
+                    name="realnvp-celeba",
+                    summary="Faces at 32x32 from a RealNVP: exact densities, exact reconstruction.",
+                    data="flwrlabs/celeba",
+                    config={"scales": 3, "width": 16, "blocks": 2},
+                    preparation=zoo.Preparation(size=32, crop=148 / 178),
+                    train={"steps": 3_000, "batch_size": 32, "flip": True, "ema": 0.995, "precision": "bfloat16"},
+                    license="other",
+                ),
+            ),
+        )
+    ]

@@ -1,0 +1,38 @@
+"""Maximum likelihood (section 4.1): fresh noise in each pixel's cell, Adam, a bound on the gradient's norm."""
+
+import itertools
+import math
+
+import torch
+
+import zoo
+from zoo_realnvp.model import Conv, Coupling, RealNVP
+
+
+def train(
+    model: RealNVP,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 100_000,
+    lr: float = 1e-3,
+    weight_decay: float = 5e-5,
+    clip: float = 100.0,
+) -> None:
+    """Minimise bits per dimension. weight_decay: L2 on the scales of weight norm and tanh only; clip: of the norm."""
+    scales = [m.g if isinstance(m, Conv) else m.scale for m in model.modules() if isinstance(m, Conv | Coupling)]
+    ids = {id(scale) for scale in scales}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+    groups = [{"params": scales, "weight_decay": weight_decay}, {"params": others}]
+    optimizer = torch.optim.Adam(groups, lr, fused=True)
+    run.prepare(model=model, optimizer=optimizer, batches=batches)
+    turns = itertools.cycle(range(64))
+    run.settle(lambda model, noise: model.elbo(batches.at(next(turns)), run.noise(batches.batch_size)))
+    bits = math.log(2) * model.config.channels * model.config.image_size**2
+
+    for _ in run.steps(steps):
+        x = next(batches)
+        with run.autocast():
+            bits_per_dim = -model.elbo(x, run.noise(len(x))).mean() / bits
+        run.minimize(bits_per_dim, optimizer, clip=clip)
+        run.log(bits_per_dim=bits_per_dim)

@@ -1,0 +1,63 @@
+"""StarGAN for zoo: plain data, no torch."""
+
+import zoo
+
+HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair")
+ATTRIBUTES = (*HAIR, "Male", "Young")
+
+
+@zoo.hookimpl
+def zoo_models() -> list[zoo.ModelSpec]:
+    return [
+        zoo.ModelSpec(
+            name="stargan",
+            title="StarGAN",
+            summary="one generator for all attributes, trained on labels alone against a critic that also classifies",
+            paper="https://arxiv.org/abs/1711.09020",
+            citation="""@inproceedings{choi2018stargan,
+  title={StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation},
+  author={Choi, Yunjey and Choi, Minje and Kim, Munyoung and Ha, Jung-Woo and Kim, Sunghun and Choo, Jaegul},
+  booktitle={Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition},
+  year={2018}
+}""",
+            task="image-to-image",
+            module="zoo_stargan.model:StarGAN",
+            train="zoo_stargan.train:train",
+            capabilities=("translate", "infer"),
+            batch="attributes",
+            tiny={"image_size": 16, "width": 4, "blocks": 1, "classifier_width": 4, "exclusive": list(HAIR)},
+            tiny_train={"n_critic": 2, "d_width": 4, "d_layers": 3},
+            recipes=(
+                zoo.Recipe(
+                    name="stargan-celeba",
+                    summary="Hair colour, sex and age of faces changed at 64x64, from a StarGAN.",
+                    data="flwrlabs/celeba",
+                    # Half the paper's widths and two thirds of its blocks, for training on a CPU.
+                    config={
+                        "image_size": 64,
+                        "width": 32,
+                        "blocks": 4,
+                        "classifier_width": 16,
+                        "names": list(ATTRIBUTES),
+                        "exclusive": list(HAIR),
+                    },
+                    preparation=zoo.Preparation(size=64, crop=148 / 178),
+                    columns={"image": "image", "attributes": ",".join(ATTRIBUTES)},
+                    train={
+                        "steps": 10_000,
+                        "batch_size": 8,
+                        "d_width": 32,
+                        "d_layers": 5,
+                        "decay": 0.0,
+                        "flip": True,
+                        "ema": 0.999,
+                        "precision": "bfloat16",
+                        "weights": "float16",
+                    },
+                    inputs="dcgan-celeba",
+                    license="other",
+                    limits=(),
+                ),
+            ),
+        )
+    ]

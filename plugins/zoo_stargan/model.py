@@ -1,0 +1,154 @@
+"""StarGAN: Choi et al. 2018, "Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation".
+
+One generator G(x, c) serves all domains: it sees the image and the target attributes c, one constant plane each
+(section 3.1). One discriminator D has two heads, one for real or fake and one for the attributes. No pairs are needed.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+import zoo
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z]\w*$", max_length=40)]
+Names = Annotated[tuple[Name, ...], Field(max_length=40)]
+
+
+class StarGAN(nn.Module):
+    """The published half: the generator G, and a small classifier C that reads which attributes an image has now.
+
+    C is a net of its own and not D's class head: D's trunk is five times as large as G, and it is trained as a critic
+    besides, while C has seen nothing but real images.
+    """
+
+    class Config(zoo.Config):
+        image_size: Literal[16, 32, 64, 128, 256] = 128
+        channels: Annotated[int, Field(ge=1, le=4)] = 3
+        width: Annotated[int, Field(ge=1, le=256)] = 64
+        """Feature maps of G's first layer; its residual blocks have four times as many."""
+        blocks: Annotated[int, Field(ge=1, le=16)] = 6
+        """Residual blocks of G."""
+        classifier_width: Annotated[int, Field(ge=1, le=128)] = 32
+        """Feature maps of C's first layer; each of its four layers doubles them."""
+        names: Annotated[Names, Field(min_length=1)] = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
+        """The attributes, in the order of the data's columns."""
+        exclusive: Names = ()
+        """Those of which an image has one at most, as hair has one colour: asking for one turns the others off."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if not set(config.exclusive) <= set(config.names):
+            raise ValueError(
+                f"exclusive holds {sorted(set(config.exclusive) - set(config.names))}, not among the names"
+            )
+        self.config = config
+        self.conditions = {"attributes": zoo.Flags(config.names)}
+        self.generator = Generator(config)
+        self.classifier = classifier(config)
+        group = torch.tensor([name in config.exclusive for name in config.names])
+        self.register_buffer("exclusive", group, persistent=False)
+
+    def translate(self, x: Tensor, noise: zoo.AnyNoise | None = None, *, attributes: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] with the attributes (n, k) of 0 and 1; NaN keeps what the image has now.
+
+        What it has now is C's verdict. Deterministic: there is no noise in G.
+        """
+        target = self.present(x) if attributes is None else self.target(self.present(x), attributes)
+        return (self.generator(2 * x - 1, target) + 1) / 2
+
+    def infer(self, x: Tensor) -> dict[str, Tensor]:
+        """{"attributes": (n, k)}: the probability of each attribute in images (n, c, h, w) in [0, 1]."""
+        # In float32 whatever the precision around it: a rounding error must not decide what is kept.
+        with torch.autocast(x.device.type, enabled=False):
+            return {"attributes": self.classifier(2 * x.float() - 1).sigmoid()}
+
+    def present(self, x: Tensor) -> Tensor:
+        """(n, k) of 0 and 1: what C finds more likely than not; of exclusive ones the most likely alone."""
+        probability = self.infer(x)["attributes"]
+        rival = probability.masked_fill(~self.exclusive, 0).amax(1, keepdim=True)
+        return ((probability > 0.5) & (~self.exclusive | (probability == rival))).float()
+
+    def target(self, present: Tensor, asked: Tensor) -> Tensor:
+        """(n, k): `asked` where it is given, else `present`, but off where an exclusive attribute is asked for."""
+        claimed = ((asked == 1) & self.exclusive).any(1, keepdim=True) & self.exclusive
+        return torch.where(asked.isnan(), present.masked_fill(claimed, 0), asked)
+
+
+class Generator(nn.Module):
+    """G: images (n, c, h, w) in [-1, 1] and attributes (n, k) -> images in [-1, 1] (table 4 of the paper's appendix).
+
+    All padding is zeros. Padded by reflection, a label's plane would stay constant after the first convolution, and the
+    instance norm behind it would remove it.
+    """
+
+    def __init__(self, config: StarGAN.Config) -> None:
+        super().__init__()
+        width = config.width
+        inputs = config.channels + len(config.names)
+        self.layers = nn.Sequential(
+            *normed(nn.Conv2d(inputs, width, 7, 1, 3, bias=False)),
+            *normed(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False)),
+            *normed(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False)),
+            *(Residual(4 * width) for _ in range(config.blocks)),
+            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False)),
+            *normed(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False)),
+            nn.Conv2d(width, config.channels, 7, 1, 3, bias=False),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        planes = c[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        made: Tensor = self.layers(torch.cat([x, planes.to(x.dtype)], dim=1))
+        return made
+
+
+class Residual(nn.Module):
+    """x + f(x): two convolutions with norms, nothing after the sum."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.layers = nn.Sequential(*normed(nn.Conv2d(width, width, 3, 1, 1, bias=False)), *normed(last)[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class Discriminator(nn.Module):
+    """D: images (n, c, h, w) in [-1, 1] -> scores (n, 1, h', w') of patches, unbounded, and class logits (n, k).
+
+    Without norms, so that the gradient penalty is one of each image alone; for training only (table 5).
+    layers: how many halve the side, each with twice the feature maps of the one before.
+    """
+
+    def __init__(self, config: StarGAN.Config, width: int = 64, layers: int = 6) -> None:
+        super().__init__()
+        trunk: list[nn.Module] = []
+        inputs = config.channels
+        for i in range(layers):
+            trunk += [nn.Conv2d(inputs, width * 2**i, 4, 2, 1), nn.LeakyReLU(0.01)]
+            inputs = width * 2**i
+        self.trunk = nn.Sequential(*trunk)
+        self.src = nn.Conv2d(inputs, 1, 3, 1, 1, bias=False)
+        self.cls = nn.Conv2d(inputs, len(config.names), config.image_size // 2**layers, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(x)
+        return self.src(features), self.cls(features).flatten(1)
+
+
+def classifier(config: StarGAN.Config) -> nn.Sequential:
+    """C: images (n, c, h, w) in [-1, 1] -> logits (n, k). Ours; its norms see one image at a time, all channels."""
+    layers: list[nn.Module] = []
+    inputs, width = config.channels, config.classifier_width
+    for i in range(4):
+        layers += [nn.Conv2d(inputs, width * 2**i, 4, 2, 1), nn.GroupNorm(1, width * 2**i), nn.ReLU()]
+        inputs = width * 2**i
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * (config.image_size // 16) ** 2, len(config.names)))
+
+
+def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    """With an instance norm behind it and a ReLU; each image's own statistics, in training and inference alike."""
+    return [convolution, nn.InstanceNorm2d(convolution.out_channels, affine=True), nn.ReLU()]
