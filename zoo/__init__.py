@@ -23,8 +23,10 @@ from zoo.hookspecs import hookimpl
 from zoo.spec import API_VERSION, ModelSpec, Preparation, Recipe
 
 if TYPE_CHECKING:
+    from zoo.cards import Metric as Metric
     from zoo.config import Config as Config
     from zoo.data import Batches as Batches
+    from zoo.evaluation import Bench as Bench
     from zoo.evaluation import evaluate as evaluate
     from zoo.images import Images as Images
     from zoo.model import Model as Model
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
     from zoo.run import Run as Run
 
 LAZY = {
+    "Metric": "zoo.cards",
     "Config": "zoo.config",
     "Batches": "zoo.data",
+    "Bench": "zoo.evaluation",
     "evaluate": "zoo.evaluation",
     "Images": "zoo.images",
     "Model": "zoo.model",
@@ -75,6 +79,7 @@ __all__ = [
     "API_VERSION",
     "AnyNoise",
     "Batches",
+    "Bench",
     "CapabilityError",
     "Categorical",
     "Config",
@@ -86,6 +91,7 @@ __all__ = [
     "FreshNoise",
     "Images",
     "InputError",
+    "Metric",
     "Model",
     "ModelSpec",
     "Noise",

@@ -298,6 +298,7 @@ def evaluate(
     name: Card,
     data: Data = None,
     data_name: DataName = None,
+    judge: Annotated[str | None, typer.Option(help="Card of the classifier that judges.", metavar="CARD")] = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     device: Device = "auto",
@@ -309,7 +310,15 @@ def evaluate(
     from zoo.terminal import METRIC_HEADERS, metric_rows, show
 
     metrics = zoo.evaluate(
-        name, data=data, data_name=data_name, limit=limit, device=device, write=write, seed=seed, progress=not as_json
+        name,
+        data=data,
+        data_name=data_name,
+        judge=judge,
+        limit=limit,
+        device=device,
+        write=write,
+        seed=seed,
+        progress=not as_json,
     )
     if as_json:
         return _print_json([metric.model_dump(mode="json") for metric in metrics])

@@ -80,11 +80,12 @@ def load_dataset(
         rows = rows.select(range(min(limit, len(rows))))
     if len(rows) == 0:
         raise DataError(f"{source}: split {split!r} is empty")
-    labels, names = None, ()
+    labels: Tensor | None = None
+    names: tuple[str, ...] = ()
     if kind in LABELS:
         read = {"labelled": _classes, "attributes": _attributes, "unpaired": _domains}[kind]
         labels, names = read(rows, wanted, str(source))
-    if kind == "unpaired":
+    if labels is not None and kind == "unpaired":
         rows, labels = _of_a_domain(rows, labels, str(source))
     images = _decode(rows, columns["image"], preparation, str(source), progress)
     inputs = _decode(rows, columns["input"], preparation, str(source), progress) if "input" in columns else None

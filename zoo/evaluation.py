@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo import cards, hub
-from zoo.data import Dataset, load_dataset
+from zoo.conditions import Categorical
+from zoo.data import LABELS, Dataset, load_dataset
 from zoo.errors import InputError
 from zoo.model import Model, load
 from zoo.noise import Noise
 from zoo.recipes import machine
+from zoo.registry import registry, resolve
 
 IMPORTANCE_SAMPLES = 1000
 IMPORTANCE_IMAGES = 1000
@@ -41,6 +43,13 @@ class Bench:
     data: str
     seed: int
     progress: bool
+    judge: Model | None = None
+    """A classifier trained apart from the model, if its recipe names one; `infer` gives its verdicts."""
+
+    def given(self, dataset: Dataset, method: str) -> dict[str, Any]:
+        """The data set's own labels as conditions of a method that takes them."""
+        taken = self.model.conditions_of(method)
+        return {"label": dataset.labels} if "label" in taken and dataset.labels is not None else {}
 
     def images(self, dataset: Dataset) -> Tensor:
         """(n, c, h, w) in [0, 1] as the model takes them; binary images are one fixed draw per seed and split."""
@@ -81,6 +90,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     data_name: str | None = None,
+    judge: str | Path | None = None,
     limit: int | None = None,
     device: str = "auto",
     write: bool = False,
@@ -90,6 +100,7 @@ def evaluate(
     """Measure a card on the test split of its data set; `write` puts the figures into the card.
 
     data: the data set, by Hub name or folder; by default the one the card names. data_name: what the figures call it.
+    judge: the card of a classifier that judges what the model makes; by default the one that the card's recipe names.
     limit: the first so many images of each split, for a quick look; such figures are not written.
     """
     if write and limit is not None:
@@ -100,14 +111,16 @@ def evaluate(
     model, facts = load(folder, device=device), cards.read_facts(folder)
     source, spec = str(data or facts.training.data), model.spec
     columns = facts.training.columns
+    # Whatever labels the recipe names are read, also those that its loop does not see.
+    kind = next((kind for kind, column in LABELS.items() if column in columns), spec.batch)
     test, train = (
-        load_dataset(
-            source, model.preparation, split=split, kind=spec.batch, columns=columns, limit=limit, progress=progress
-        )
+        load_dataset(source, model.preparation, split=split, kind=kind, columns=columns, limit=limit, progress=progress)
         for split in ("test", "train")
     )
-    bench = Bench(model, test, train, data_name or _called(source), seed, progress)
-    metrics = [metric for measure in _measures(model) for metric in measure(bench)]
+    named = judge or _judge_of(facts.training.recipe)
+    verdicts = load(named, device=device) if named else None
+    bench = Bench(model, test, train, data_name or _called(source), seed, progress, verdicts)
+    metrics = [metric for measure in _measures(bench) for metric in measure(bench)]
     if write:
         updated = facts.model_copy(update={"metrics": metrics, "cost": cost(model, folder)})
         cards.write_facts(folder, updated)
@@ -120,8 +133,13 @@ def _called(source: str) -> str:
     return folder.resolve().name if folder.exists() else source
 
 
-def _measures(model: Model) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
-    can = set(model.spec.capabilities)
+def _judge_of(recipe: str) -> str | None:
+    """The card that the recipe is judged by, if this installation has the recipe."""
+    return registry().recipe(recipe)[1].judge if recipe in registry().recipes else None
+
+
+def _measures(bench: Bench) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
+    model, can = bench.model, set(bench.model.spec.capabilities)
     if "elbo" in can:
         yield bound
     if "log_prob" in can:
@@ -131,16 +149,23 @@ def _measures(model: Model) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
     if "sample" in can:
         if model.preparation.size >= PATCH:
             yield distance
+            yield sharpness
         yield memorisation
+        if bench.judge is not None and isinstance(model.conditions.get("label"), Categorical):
+            yield class_accuracy
     if "translate" in can and model.spec.batch == "pairs":
         yield paired_error
+    if model.spec.evaluation:
+        yield resolve(model.spec.evaluation)
 
 
 def bound(bench: Bench) -> list[cards.Metric]:
     """The evidence lower bound with one draw of z, and with `log_weights` the importance-weighted bound."""
     model, x = bench.model, bench.images(bench.test)
-    elbo = model.elbo(x, seed=bench.seed, batch_size=256)
-    protocol = f"one draw of z per image; {_pixels(model)}"
+    given = bench.given(bench.test, "elbo")
+    elbo = model.elbo(x, seed=bench.seed, batch_size=256, **given)
+    told = "given its label; " if given else ""
+    protocol = f"{told}one draw of z per image; {_pixels(model)}"
     found = [bench.metric("elbo", elbo, "higher", protocol, unit="nats")]
     if not model.preparation.binarize:
         found.append(
@@ -148,8 +173,9 @@ def bound(bench: Bench) -> list[cards.Metric]:
         )
     if hasattr(model.module, "log_weights"):
         images = min(IMPORTANCE_IMAGES, max(1, MAX_WEIGHED // (IMPORTANCE_SAMPLES * x[0].numel())))
-        tight = importance_bound(model, x[:images], IMPORTANCE_SAMPLES, bench.seed)
-        protocol = f"log of the mean of k = {IMPORTANCE_SAMPLES} importance weights; {_pixels(model)}"
+        few = {key: labels[:images] for key, labels in given.items()}
+        tight = importance_bound(model, x[:images], IMPORTANCE_SAMPLES, bench.seed, **few)
+        protocol = f"{told}log of the mean of k = {IMPORTANCE_SAMPLES} importance weights; {_pixels(model)}"
         found.append(bench.metric("importance_weighted_bound", tight, "higher", protocol, unit="nats"))
     return found
 
@@ -160,14 +186,15 @@ def _pixels(model: Model) -> str:
     return "8-bit values, uniformly dequantised"
 
 
-def importance_bound(model: Model, x: Tensor, k: int, seed: int) -> Tensor:
+def importance_bound(model: Model, x: Tensor, k: int, seed: int, **given: Tensor) -> Tensor:
     """log 1/k sum_k p(x, z_k) / q(z_k | x) for each image, (n,) nats (Burda et al. 2016, equation 8)."""
     parts, batch_size = [], max(1, MAX_DECODED // (k * x[0].numel()))
     for first in range(0, len(x), batch_size):
         rows = x[first : first + batch_size].to(model.device)
         noise = Noise(seed, first, first + len(rows), model.device)
         with torch.no_grad():
-            weights: Tensor = model.module.log_weights(rows, noise, k)
+            told = {key: value[first : first + batch_size].to(model.device) for key, value in given.items()}
+            weights: Tensor = model.module.log_weights(rows, noise, k, **told)
         parts.append((weights.double().logsumexp(1) - math.log(k)).cpu())
     return torch.cat(parts)
 
@@ -187,7 +214,8 @@ def likelihood(bench: Bench) -> list[cards.Metric]:
 def reconstruction(bench: Bench) -> list[cards.Metric]:
     """Root mean square error of decode(encode(x)), per image."""
     x = bench.images(bench.test)
-    error = (bench.model.reconstruct(x, batch_size=256).tensor - x).square().flatten(1).mean(1).sqrt()
+    given = bench.given(bench.test, "encode")
+    error = (bench.model.reconstruct(x, batch_size=256, **given).tensor - x).square().flatten(1).mean(1).sqrt()
     return [
         bench.metric("reconstruction_rmse", error, "lower", "root mean square over pixels in [0, 1], mean over images")
     ]
@@ -252,6 +280,37 @@ def _patches(x: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
     found = x.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1, 1), rows, columns].reshape(-1, PATCH**2, c)
     found = (found - found.mean((0, 1))) / found.std((0, 1)).clamp_min(1e-8)
     return found.flatten(1)
+
+
+def sharpness(bench: Bench) -> list[cards.Metric]:
+    """How much fine detail samples have, as a share of what test images have."""
+    n = min(len(bench.test), MAX_SAMPLES)
+    made = bench.model.sample(n, seed=bench.seed).tensor
+    real = bench.images_like(made, bench.test)[:n]
+    protocol = f"mean variance of the Laplacian of {n} samples over that of {n} test images; 1 is as sharp, 0 is flat"
+    return [bench.metric("sharpness", (detail(made) / detail(real)).item(), "higher", protocol, n=n)]
+
+
+def detail(x: Tensor) -> Tensor:
+    """Mean over images of the variance over pixels of the 3x3 Laplacian of their grey values."""
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    return F.conv2d(x.mean(1, keepdim=True), kernel).flatten(1).var(1).mean()
+
+
+def class_accuracy(bench: Bench) -> list[cards.Metric]:
+    """Of samples asked for by class, the share that the judge sees in that class; against its share on test images."""
+    assert bench.judge is not None
+    classes = len(bench.judge.module.config.names)
+    n = MAX_SAMPLES // classes * classes
+    asked = torch.arange(n) % classes
+    made = bench.model.sample(n, seed=bench.seed, label=asked)
+    right = bench.judge.infer(made, batch_size=256)["label"].argmax(1) == asked
+    protocol = f"{n} samples, every class equally often, judged by {bench.judge.name}"
+    baseline = ""
+    if bench.test.labels is not None:
+        seen = bench.judge.infer(bench.test.images.float() / 255, batch_size=256)["label"].argmax(1)
+        baseline = f"test images: {(seen == bench.test.labels).float().mean():.4g}"
+    return [bench.metric("class_accuracy", right.float(), "higher", protocol, baseline=baseline)]
 
 
 def memorisation(bench: Bench) -> list[cards.Metric]:

@@ -113,7 +113,7 @@ class Model:
         """
         seed = fresh_seed(seed)
         self._check_count(n, start)
-        values = conditions.tensors(self._conditions_of("sample"), given, n)
+        values = conditions.tensors(self.conditions_of("sample"), given, n)
         parts = []
         for rows in _batches(n, batch_size, progress, f"sampling {self.name}"):
             noise = Noise(seed, start + rows.start, start + rows.stop, self.device)
@@ -229,7 +229,7 @@ class Model:
         self, method: str, x: Tensor, given: Mapping[str, Any], batch_size: int, seed: int | None = None, *masks: Tensor
     ) -> Any:
         """A method of the module over x in batches; with a seed it gets noise, row i the stream of sample i."""
-        values = conditions.tensors(self._conditions_of(method), given, len(x))
+        values = conditions.tensors(self.conditions_of(method), given, len(x))
         parts = []
         for rows in _batches(len(x), batch_size, False, method):
             chunks = [item[rows.start : rows.stop].to(self.device) for item in (x, *masks)]
@@ -238,7 +238,7 @@ class Model:
                 parts.append(getattr(self.module, method)(*chunks, *noise, **self._rows(values, rows)))
         return _join(parts)
 
-    def _conditions_of(self, method: str) -> dict[str, Condition]:
+    def conditions_of(self, method: str) -> dict[str, Condition]:
         """The declared conditions that a method of the module takes: `infer`, say, may take none of them."""
         taken = inspect.signature(getattr(self.module, method)).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):

@@ -18,7 +18,8 @@ TASKS = ("unconditional-image-generation", "image-to-image", "image-classificati
 TERMS = {
     "flwrlabs/celeba": "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may "
     "these weights be used. The images show real people: do not use the model to identify or imitate anyone.",
-    "ylecun/mnist": "Trained on MNIST (LeCun, Cortes, Burges), which is free to use; made available under CC BY-SA 3.0.",
+    "ylecun/mnist": "Trained on MNIST (LeCun, Cortes, Burges), which is free to use; made available under CC BY-SA "
+    "3.0.",
     "zalando-datasets/fashion_mnist": "Trained on Fashion-MNIST (Xiao et al. 2017), which is under the MIT licence.",
 }
 """Licence and terms of well-known data sets, by Hub name: what a card says of them unless its recipe says more."""
