@@ -275,7 +275,7 @@ def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
 ) -> None:
     monkeypatch.setattr("zoo.hub.bundled", lambda: {"dcgan-tiny": tiny_card})
     module, spec, config = translator()
-    shown = cards.picture(module, spec, config, "dcgan-tiny", n=12)
+    shown = cards.picture(module, spec, config, "dcgan-tiny", columns=4)
     assert shown is not None
     generated, given, made = shown.tensor.split(4)
     assert torch.equal(generated, zoo.load(tiny_card, device="cpu").sample(4, seed=0).tensor)

@@ -117,6 +117,18 @@ def test_the_layout_of_the_hub_is_read_from_a_folder(pictures: Sequence[Path], t
     assert domains.labels.tolist() == [1, 0] * 4
 
 
+def test_two_columns_part_the_images_and_leave_out_what_is_in_neither_or_both(
+    pictures: Sequence[Path], tmp_path: Path
+) -> None:
+    folder = write_table(tmp_path, pictures, dark=flags([1, 0, 1, 0, 1, 0, 0, 1]), fair=flags([0, 1, 1, 0, 0, 1, 0, 0]))
+    everything = load_dataset(folder, SMALL)
+    found = load_dataset(folder, SMALL, kind="unpaired", columns={"domain": "dark,fair"})
+    assert found.names == ("dark", "fair")
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 0, 1, 0]
+    assert torch.equal(found.images, everything.images[[0, 1, 4, 5, 7]])
+
+
 def test_integer_labels_without_names_are_their_own_names(pictures: Sequence[Path], tmp_path: Path) -> None:
     folder = write_table(tmp_path, pictures, digit=(datasets.Value("int32"), [3, 1, 4, 1, 5, 0, 2, 6]))
     assert load_dataset(folder, SMALL, kind="labelled", columns={"label": "digit"}).names == tuple("0123456")
@@ -194,6 +206,7 @@ def test_a_missing_split_is_told_with_those_there(faces: Path) -> None:
         ("attributes", {"attributes": "holes"}, "column 'holes' is no attribute"),
         ("unpaired", {}, "must name its domain column"),
         ("unpaired", {"domain": "age"}, "column 'age' must part the images in two domains"),
+        ("unpaired", {"domain": "age,holes"}, "column 'age' is no attribute"),
         ("unpaired", {"domain": "holes"}, "column 'holes' must part the images in two domains"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,17 @@ import zoo
 from zoo import cards, evaluation, hub, weights
 from zoo.config import CardConfig
 from zoo.data import Dataset
-from zoo.evaluation import Bench, importance_bound, memorisation, nearest, paired_error, sliced_wasserstein
+from zoo.evaluation import (
+    Bench,
+    class_accuracy,
+    detail,
+    importance_bound,
+    memorisation,
+    nearest,
+    paired_error,
+    sharpness,
+    sliced_wasserstein,
+)
 from zoo.registry import registry
 from zoo.testing import Case
 
@@ -227,6 +238,61 @@ def test_without_an_input_column_the_cards_filter_makes_the_input() -> None:
     assert paired_error(measured)[0].value == pytest.approx(expected, rel=1e-4)
 
 
+# --- fine detail
+
+
+def test_detail_of_a_checkerboard_is_that_of_its_laplacian() -> None:
+    board = (torch.arange(16)[:, None] + torch.arange(16)).remainder(2).float().expand(2, 3, 16, 16)
+    assert detail(board).item() == pytest.approx(16, rel=0.02)  # the Laplacian is +4 and -4 in turn
+    assert detail(torch.full((2, 3, 16, 16), 0.3)).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_blurred_images_are_less_sharp_than_the_data() -> None:
+    test, train = dataset(20, "test"), dataset(40)
+    blurred = nn.functional.avg_pool2d(test.images / 255, 3, 1, 1)
+    (same,) = sharpness(bench("dcgan", Shows(test.images / 255), test, train))
+    (less,) = sharpness(bench("dcgan", Shows(blurred), test, train))
+    assert same.value == pytest.approx(1)
+    assert less.value < 0.2
+
+
+# --- samples by class
+
+
+class Paints(nn.Module):
+    """Paints its class as a shade of grey; for a share of the classes it paints another's."""
+
+    def __init__(self, wrong: int) -> None:
+        super().__init__()
+        self.wrong = wrong
+        self.conditions = {"label": zoo.Categorical(tuple("abcdefghij"))}
+
+    def sample(self, noise: zoo.Noise, *, label: Tensor) -> Tensor:
+        shade = torch.where(label < self.wrong, 9 - label, label) / 10 + 0.05
+        return shade[:, None, None, None].expand(len(noise), 1, 16, 16)
+
+
+class Reads(nn.Module):
+    """A judge that reads the shade."""
+
+    config = SimpleNamespace(names=tuple("abcdefghij"))
+
+    def infer(self, x: Tensor) -> dict[str, Tensor]:
+        return {"label": nn.functional.one_hot((x.mean((1, 2, 3)) * 10).long(), 10).float()}
+
+
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_class_accuracy_is_the_share_judged_as_asked(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.evaluation.MAX_SAMPLES", 100)
+    labels = torch.arange(20) % 10
+    shown = torch.full((20, 1, 16, 16), 255 * 0.55).to(torch.uint8)  # every test image looks like an f
+    test = Dataset("made", "test", shown, labels=labels, names=tuple("abcdefghij"))
+    judge = Case(registry().spec("judge")).wrap(Reads())
+    measured = replace(bench("dcgan", Paints(wrong), test, test), judge=judge)
+    (found,) = class_accuracy(measured)
+    assert (found.value, found.n, found.baseline) == (1 - wrong / 10, 100, "test images: 0.1")
+
+
 # --- figures of a card
 
 
@@ -282,12 +348,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 EXPECTED = {
-    "tiny-dcgan": {"sliced_wasserstein": 12, "nearest_neighbour_ratio": 12},
+    "tiny-dcgan": {"sliced_wasserstein": 12, "sharpness": 12, "nearest_neighbour_ratio": 12},
     "tiny-vae": {
         "elbo": 12,
         "importance_weighted_bound": 12,
         "reconstruction_rmse": 12,
         "sliced_wasserstein": 12,
+        "sharpness": 12,
         "nearest_neighbour_ratio": 12,
     },
 }

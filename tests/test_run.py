@@ -17,7 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 from tables import classes, flags, write_table
-from torch import nn
+from torch import Tensor, nn
 
 import zoo
 from zoo.data import Batches, Dataset
@@ -25,7 +25,7 @@ from zoo.errors import InputError, TrainingError
 from zoo.files import TEMPORARY
 from zoo.registry import registry, resolve
 from zoo.run import Run, checkpoints
-from zoo.spec import ModelSpec, Preparation, Recipe
+from zoo.spec import ModelSpec, Preparation
 
 KILLS = int(os.environ.get("ZOO_KILLS", "20"))
 HEAVY = ["zoo.recipes", "datasets", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "rich.progress", "pytest"]
@@ -64,8 +64,9 @@ def tiny(spec: ModelSpec) -> dict[str, Any]:
     return dict(spec.tiny) | dict(spec.tiny_train) | run
 
 
-def data_for(recipe: Recipe, faces: Path, folder: Path) -> Path:
-    """The drawn faces with every column that a recipe asks for."""
+def data_for(spec: ModelSpec, faces: Path, folder: Path) -> Path:
+    """The drawn faces with every column that the family's first recipe asks for, and as many classes as it is tiny."""
+    recipe, names = spec.recipes[0], spec.tiny.get("names", range(10))
     pictures = sorted(faces.iterdir())
     n = len(pictures)
     columns: dict[str, Any] = {}
@@ -73,7 +74,7 @@ def data_for(recipe: Recipe, faces: Path, folder: Path) -> Path:
         if key in ("image", "input"):
             columns[name] = datasets.Image(), [{"bytes": p.read_bytes(), "path": None} for p in pictures]
         elif key == "label":
-            columns[name] = classes([i % 10 for i in range(n)], [str(i) for i in range(10)])
+            columns[name] = classes([i % len(names) for i in range(n)], [str(name) for name in names])
         else:
             columns |= {part: flags([(i + k) % 2 == 0 for i in range(n)]) for k, part in enumerate(name.split(","))}
     return write_table(folder, pictures, **columns)
@@ -98,7 +99,7 @@ def test_forty_steps_equal_twenty_a_kill_and_twenty_more(
 ) -> None:
     spec = registry().spec(family)
     recipe, settings = spec.recipes[0], tiny(spec)
-    data, straight, killed = data_for(recipe, faces, tmp_path / "data"), tmp_path / "straight", tmp_path / "killed"
+    data, straight, killed = data_for(spec, faces, tmp_path / "data"), tmp_path / "straight", tmp_path / "killed"
 
     child = processes.Process(target=train_and_dawdle, args=(recipe.name, killed, data, settings))
     child.start()
@@ -377,6 +378,44 @@ def test_the_log_holds_the_means_since_the_last_row(tmp_path: Path) -> None:
         rows = [(int(row["step"]), float(row["number"]), float(row["twice"])) for row in csv.DictReader(file)]
     assert rows == [(4, 1.5, 1.0), (6, 4.5, 1.0)]
     assert model.value.item() == 0
+
+
+def one_pass(module: nn.Module, noise: zoo.Noise) -> object:
+    return module(3 + 2 * noise.normal(5))
+
+
+def test_settled_statistics_are_those_of_the_passes_whatever_the_average_held(tmp_path: Path) -> None:
+    run, model = Run(tmp_path, device="cpu", progress=False, ema=0.9), nn.BatchNorm1d(5)
+    run.prepare(model=model)
+    run.settle(one_pass)
+    for _ in run.steps(2):
+        model.running_mean.fill_(100)
+    published = run.published
+    assert torch.allclose(published.running_mean, torch.full((5,), 3.0), atol=0.15)
+    assert torch.allclose(published.running_var, torch.full((5,), 4.0), rtol=0.1)
+    assert (published.momentum, published.training) == (model.momentum, model.training)
+    saved = safetensors.torch.load_file(tmp_path / "checkpoints" / "step-00000002" / "state.safetensors")
+    assert torch.equal(saved["average/module.running_mean"], published.running_mean)
+
+
+def test_settling_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    def draws(folder: Path, settles: bool) -> Tensor:
+        run, model = Run(folder, device="cpu", progress=False, ema=0.9, sample_every=1), nn.BatchNorm1d(5)
+        run.prepare(model=model)
+        if settles:
+            run.settle(lambda module, _: module(torch.randn(8, 5)))
+        return torch.cat([torch.rand(2) for _ in run.steps(3)])
+
+    assert torch.equal(draws(tmp_path / "plain", False), draws(tmp_path / "settling", True))
+
+
+def test_clipping_bounds_the_norm_of_all_gradients_together(tmp_path: Path) -> None:
+    G = nn.Linear(3, 3)
+    Run(tmp_path, device="cpu").minimize(
+        1e3 * G(torch.ones(4, 3)).sum(), torch.optim.SGD(G.parameters(), 0.1), clip=0.5
+    )
+    norm = torch.cat([parameter.grad.flatten() for parameter in G.parameters()]).norm()
+    assert norm.item() == pytest.approx(0.5, rel=1e-4)
 
 
 def drop_out(out: Path, preview: Callable[[nn.Module], Any] | None) -> nn.Module:

@@ -1,8 +1,9 @@
 """A card's facts <-> its README.md. Rendering is deterministic, so a README can be checked against its facts."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -87,6 +88,8 @@ class Facts(Config):
     cost: Cost | None = None
     picture_inputs: Name | None = None
     """Of a translator: the card whose samples (seed 0) are the inputs in its picture."""
+    picture_rows: list[dict[str, str | bool | float | list[float]]] = Field(default_factory=list)
+    """Conditions of each row of the picture's results."""
 
 
 def read_facts(folder: Path) -> Facts:
@@ -132,7 +135,7 @@ def render(folder: Path) -> str:
         size=(folder / WEIGHTS).stat().st_size,
         picture=(folder / PICTURE).is_file(),
         caption=caption(spec, config, facts),
-        example=example(spec, config.name),
+        example=example(spec, config.name, facts),
         library=LIBRARY,
     )
 
@@ -162,26 +165,33 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
         library_name=LIBRARY,
         pipeline_tag=spec.task,
         datasets=[training.data] if "/" in training.data else None,
-        tags=["pytorch", config.family, "image-generation"],
+        tags=["pytorch", config.family, *([] if spec.task == "image-classification" else ["image-generation"])],
         metrics=sorted({metric.name for metric in facts.metrics}) or None,
         eval_results=results or None,
     )
     return str(card.to_yaml())
 
 
-def example(spec: ModelSpec, name: str) -> str:
+def example(spec: ModelSpec, name: str, facts: Facts) -> str:
     """The one line that shows what a card is for."""
+    asked = "".join(f", {key}={value!r}" for key, value in (facts.picture_rows or [{}])[-1].items())
     if "sample" in spec.capabilities:
-        return f'zoo.load("{name}").sample(16, seed=0).save("samples.png")'
-    return f'zoo.load("{name}").translate("photo.jpg").save("translated.png")'
+        return f'zoo.load("{name}").sample(16, seed=0{asked}).save("samples.png")'
+    if "translate" in spec.capabilities:
+        return f'zoo.load("{name}").translate("photo.jpg"{asked}).save("translated.png")'
+    return f'zoo.load("{name}").infer("photo.jpg")'
 
 
 def caption(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
     """What the picture shows, in the order of its rows."""
+    rows = "; ".join(", ".join(f"{key}={value}" for key, value in row.items()) for row in facts.picture_rows)
     if "sample" in spec.capabilities:
-        return "Samples at seed 0, not picked"
+        if not rows:
+            return "Samples at seed 0, not picked"
+        return f"Samples at seed 0, not picked. Each column has the same noise; rows from the top: {rows}"
     given = ", what the model is given" if config.preparation.filter else ""
-    return f"From the top: samples of {facts.picture_inputs} at seed 0{given}, their translations; not picked"
+    made = f"their translations to {rows}" if rows else "their translations"
+    return f"From the top: samples of {facts.picture_inputs} at seed 0{given}, {made}; not picked"
 
 
 def figure(metric: Metric) -> str:
@@ -222,9 +232,16 @@ FILTERS = {
 
 
 def picture(
-    module: torch.nn.Module, spec: ModelSpec, config: CardConfig, inputs: str | None, n: int = 36
+    module: torch.nn.Module,
+    spec: ModelSpec,
+    config: CardConfig,
+    inputs: str | None,
+    shown: Sequence[Mapping[str, Any]] = (),
+    columns: int = 12,
 ) -> Images | None:
     """What stands on top of a card: samples at seed 0, not picked. For a translator: inputs above, results below.
+
+    shown: conditions of each row of results.
 
     The inputs are samples of another card, never images of a data set; without such a card, as on a machine that does
     not have it, there is no picture.
@@ -233,19 +250,26 @@ def picture(
 
     model = Model(module, spec, config, device=str(next(module.parameters()).device))
     if "sample" in spec.capabilities:
-        return model.sample(n, seed=0)
+        return samples(model, shown, columns)
     if inputs is None or "translate" not in spec.capabilities:
         return None
     try:
-        given = load(inputs).sample(n // 3, seed=0)
+        given = load(inputs).sample(columns, seed=0)
     except NotFoundError:
         return None
-    return beside(model, given.tensor, n // 3)
+    return beside(model, given.tensor, shown)
 
 
-def beside(model: Any, images: Any, columns: int) -> Images:
-    """A translator's work in rows of `columns`: the images, what the model is given, what it makes of them."""
+def samples(model: Any, shown: Sequence[Mapping[str, Any]], columns: int) -> Images:
+    """A square of samples at seed 0, or with `shown` a row of the same noise for each."""
+    if not shown:
+        return cast(Images, model.sample(3 * columns, seed=0))
+    return Images(torch.cat([model.sample(columns, seed=0, **row).tensor for row in shown]), columns=columns)
+
+
+def beside(model: Any, images: Any, shown: Sequence[Mapping[str, Any]]) -> Images:
+    """A translator's work in rows: the images, what the model is given, what it makes of them under each condition."""
     plain, given = model.prepare(images), model.prepare(images, filtered=True)
-    made = model.translate(given, prepared=True).tensor
-    rows = [plain, given, made] if model.preparation.filter else [plain, made]
-    return Images(torch.cat([row[:columns] for row in rows]), columns=columns)
+    made = [model.translate(given, prepared=True, **row).tensor for row in shown or [{}]]
+    rows = [plain, given, *made] if model.preparation.filter else [plain, *made]
+    return Images(torch.cat(rows), columns=len(plain))

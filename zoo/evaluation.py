@@ -365,7 +365,12 @@ def cost(model: Model, folder: Path) -> cards.Cost:
     x = torch.full((16, p.channels, p.size, p.size), 0.5)
 
     def go() -> None:
-        model.sample(16, seed=0) if "sample" in model.spec.capabilities else model.translate(x)
+        if "sample" in model.spec.capabilities:
+            model.sample(16, seed=0)
+        elif "translate" in model.spec.capabilities:
+            model.translate(x)
+        else:
+            model.infer(x)
 
     go()
     seconds = []

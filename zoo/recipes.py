@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import os
 import platform
 import re
@@ -20,7 +21,7 @@ from zoo import cards, weights
 from zoo._version import __version__
 from zoo.config import CardConfig, Config, WeightsFacts, validate
 from zoo.data import Batches, Dataset, load_dataset
-from zoo.errors import ConfigError, InputError, NotFoundError, did_you_mean
+from zoo.errors import ConfigError, DataError, InputError, NotFoundError, did_you_mean
 from zoo.files import TEMPORARY, parse_json, read_json, to_json, write_atomically
 from zoo.images import Images
 from zoo.model import Model, load, pick_device
@@ -168,6 +169,7 @@ def train(
 
     preparation = Preparation(**todo.preparation)
     dataset = load_dataset(source, preparation, kind=todo.batch, columns=todo.columns, limit=limit, progress=progress)
+    _check_names(todo.config, dataset)
     settings = todo.settings
     torch.manual_seed(settings.seed)
     model = weights.build(spec, todo.config)
@@ -182,7 +184,7 @@ def train(
         sample_every=settings.sample_every,
         resume=resume,
         progress=progress,
-        preview=_preview(spec, todo, dataset),
+        preview=_preview(spec, recipe, todo, dataset),
     )
     run.wait()  # every process must have looked at `out` before the first one claims it
     if run.rank == 0:
@@ -206,6 +208,16 @@ def train(
         _write_card(out, spec, recipe, todo, run, dataset)
     run.wait()
     return load(out, device=device)
+
+
+def _check_names(config: Mapping[str, Any], dataset: Dataset) -> None:
+    """A model that names its classes or attributes must have as many as the data."""
+    names = config.get("names")
+    if names is not None and dataset.names and len(names) != len(dataset.names):
+        raise DataError(
+            f"{dataset.source} has {len(dataset.names)} classes or attributes, the model names {len(names)}",
+            f"Name those of the data: --set 'names={json.dumps(dataset.names)}'.",
+        )
 
 
 def _slug(text: str) -> str:
@@ -256,10 +268,11 @@ def _change(key: str, before: Any, now: Any) -> str:
     return ", ".join(_change(k, before.get(k), now.get(k)) for k in keys)
 
 
-def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:
+def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:
     """What a run shows as it grows: samples, or for a translator the first training images and their translations."""
     if not {"sample", "translate"} & set(spec.capabilities):
         return None
+    shown = _shown(recipe, todo)
     config = CardConfig(
         name=todo.name,
         family=todo.family,
@@ -271,10 +284,15 @@ def _preview(spec: ModelSpec, todo: Plan, dataset: Dataset) -> Callable[[nn.Modu
     def preview(module: nn.Module) -> Images:
         model = Model(module, spec, config, device=str(next(module.parameters()).device))
         if "sample" in spec.capabilities:
-            return model.sample(36, seed=0)
-        return cards.beside(model, dataset.images[:12], min(12, len(dataset)))
+            return cards.samples(model, shown, columns=12)
+        return cards.beside(model, dataset.images[:12], shown)
 
     return preview
+
+
+def _shown(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
+    """The recipe's rows of conditions, whose names are those of its own data."""
+    return recipe.shown if todo.data == recipe.data else ()
 
 
 def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset) -> None:
@@ -290,7 +308,7 @@ def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run
             weights=weights.save_weights(run.published, folder, todo.settings.weights),
         )
         cards.write_config(folder, config)
-        shown = cards.picture(run.published, spec, config, recipe.inputs)
+        shown = cards.picture(run.published, spec, config, recipe.inputs, _shown(recipe, todo))
         if shown is not None:
             shown.save(folder / cards.PICTURE)
         cards.write_facts(folder, _facts(spec, recipe, todo, run, dataset, pictured=shown is not None))
@@ -326,6 +344,7 @@ def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Datas
         limits=list(recipe.limits) if own else [],
         training=training,
         picture_inputs=recipe.inputs if pictured else None,
+        picture_rows=[dict(row) for row in _shown(recipe, todo)] if pictured else [],
     )
 
 

@@ -72,6 +72,8 @@ class Recipe:
     """Kind of batch that `train` eats, where it is another than the family's (`ModelSpec.batch`)."""
     inputs: str | None = None
     """Of a translator: the card whose samples are the inputs in its picture, since no data set's image may be there."""
+    shown: tuple[Mapping[str, Any], ...] = ()
+    """Conditions of each row of the card's picture: its columns share their noise, or their input."""
     license: str = "other"
     """Licence of weights trained by this recipe, a Hub licence id."""
     data_terms: str = ""

@@ -37,12 +37,13 @@ class StarGAN(nn.Module):
         exclusive: Names = ()
         """Those of which an image has one at most, as hair has one colour: asking for one turns the others off."""
 
+    exclusive: Tensor
+    """(k,), true for the exclusive attributes."""
+
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if not set(config.exclusive) <= set(config.names):
-            raise ValueError(
-                f"exclusive holds {sorted(set(config.exclusive) - set(config.names))}, not among the names"
-            )
+        if unknown := set(config.exclusive) - set(config.names):
+            raise ValueError(f"exclusive holds {sorted(unknown)}, which are not among the names")
         self.config = config
         self.conditions = {"attributes": zoo.Flags(config.names)}
         self.generator = Generator(config)
@@ -56,7 +57,8 @@ class StarGAN(nn.Module):
         What it has now is C's verdict. Deterministic: there is no noise in G.
         """
         target = self.present(x) if attributes is None else self.target(self.present(x), attributes)
-        return (self.generator(2 * x - 1, target) + 1) / 2
+        made: Tensor = self.generator(2 * x - 1, target)
+        return (made + 1) / 2
 
     def infer(self, x: Tensor) -> dict[str, Tensor]:
         """{"attributes": (n, k)}: the probability of each attribute in images (n, c, h, w) in [0, 1]."""
@@ -77,7 +79,7 @@ class StarGAN(nn.Module):
 
 
 class Generator(nn.Module):
-    """G: images (n, c, h, w) in [-1, 1] and attributes (n, k) -> images in [-1, 1] (table 4 of the paper's appendix).
+    """G: images (n, c, h, w) in [-1, 1] and attributes (n, k) -> images in [-1, 1].
 
     All padding is zeros. Padded by reflection, a label's plane would stay constant after the first convolution, and the
     instance norm behind it would remove it.
@@ -113,13 +115,14 @@ class Residual(nn.Module):
         self.layers = nn.Sequential(*normed(nn.Conv2d(width, width, 3, 1, 1, bias=False)), *normed(last)[:2])
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        added: Tensor = self.layers(x)
+        return x + added
 
 
 class Discriminator(nn.Module):
     """D: images (n, c, h, w) in [-1, 1] -> scores (n, 1, h', w') of patches, unbounded, and class logits (n, k).
 
-    Without norms, so that the gradient penalty is one of each image alone; for training only (table 5).
+    Without norms, so that the gradient penalty is one of each image alone; for training only.
     layers: how many halve the side, each with twice the feature maps of the one before.
     """
 

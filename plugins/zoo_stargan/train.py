@@ -34,7 +34,7 @@ def train(
     """Train G against a new D on images with attributes (n, k) of 0 and 1. A step is one of D; G's are every n_critic.
 
     lr, beta1: of Adam, for both. decay: the share of the run, at its end, over which lr falls linearly to 0 (section
-    5.1). The lambdas are those of equations 5 to 8. lr_classifier: of the small classifier C that is published with G.
+    5.3). The lambdas are those of equations 5, 6 and 8. lr_classifier: of the small classifier C, published with G.
     d_width, d_layers: of D, its first layer's feature maps and how many layers halve the side.
     """
     check(model.config, batches, d_layers)
@@ -44,8 +44,8 @@ def train(
     opt_C = torch.optim.Adam(C.parameters(), lr_classifier, fused=True)
     # Each counts the updates of its own net.
     schedule_G, schedule_D = falling(opt_G, steps // n_critic, decay), falling(opt_D, steps, decay)
-    run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, opt_C=opt_C, batches=batches)
-    run.prepare(schedule_G=schedule_G, schedule_D=schedule_D)
+    schedules = {"schedule_G": schedule_G, "schedule_D": schedule_D}
+    run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, opt_C=opt_C, batches=batches, **schedules)
 
     for step in run.steps(steps):
         x, original = next(batches)
@@ -74,6 +74,7 @@ def train(
             schedule_G.step()
             run.log(loss_G=loss_G, cls_G=cls_G, rec=rec)
 
+        # C: on real images only.
         with run.autocast():
             loss_C = class_loss(C(x), original)
         run.minimize(loss_C, opt_C)

@@ -1,0 +1,98 @@
+"""Whether translations have the attribute that was asked for, keep the others, and lead back."""
+
+import torch
+from torch import Tensor
+
+import zoo
+
+MOST = 1000
+"""Test images that are used: each is translated once per attribute, and back."""
+
+
+def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
+    """The cycle's error and the accuracy of C; where there is a judge of the attributes, its verdicts on translations.
+
+    One attribute is changed at a time, as in the authors' code: an exclusive one is turned on, any other is turned to
+    the opposite of the image's label. What is not asked for is left to the model.
+    """
+    model, x = bench.model, bench.images(bench.test)[:MOST]
+    labels = torch.as_tensor(bench.test.labels)[:MOST] > 0.5
+    asked = {
+        name: torch.ones_like(own) if name in model.config.exclusive else ~own
+        for name, own in zip(model.config.names, labels.T, strict=True)
+    }
+    made = {name: model.translate(x, attributes={name: wanted.tolist()}) for name, wanted in asked.items()}
+    found = [cycle(bench, x, labels, made), present(bench, x, labels)]
+    if bench.judge is None or not set(model.config.names) <= set(bench.judge.config.names):
+        return found
+    before, after = verdict(bench, x), {name: verdict(bench, images) for name, images in made.items()}
+    return [*accuracy(bench, labels, asked, before, after), *kept(bench, before, after), *found]
+
+
+def verdict(bench: zoo.Bench, images: Tensor | zoo.Images) -> Tensor:
+    """(n, k): which of the model's attributes the judge sees."""
+    judge = bench.judge
+    assert judge is not None
+    columns = [judge.config.names.index(name) for name in bench.model.config.names]
+    seen: Tensor = judge.infer(images, batch_size=256)["attributes"][:, columns] > 0.5
+    return seen
+
+
+def accuracy(
+    bench: zoo.Bench, labels: Tensor, asked: dict[str, Tensor], before: Tensor, after: dict[str, Tensor]
+) -> list[zoo.Metric]:
+    """How often the judge sees what was asked for in images that lacked it: of each attribute, and their mean."""
+    rule = "share of test images that lack what is asked for whose translation has it, to an independent judge"
+    singles, values, floors = [], [], []
+    for i, (name, wanted) in enumerate(asked.items()):
+        lacks = wanted != labels[:, i]
+        if lacks.any():
+            hit, already = ((seen[:, i] == wanted)[lacks].float() for seen in (after[name], before))
+            real = (before[:, i] == labels[:, i]).float().mean().item()
+            baseline = f"test images by their labels: {real:.4g}; before translation: {already.mean():.4g}"
+            singles.append(bench.metric(f"attribute_accuracy_{name}", hit, "higher", rule, baseline=baseline))
+            values.append(hit.mean().item())
+            floors.append(real)
+    if not singles:
+        return []
+    baseline = f"test images by their labels: {sum(floors) / len(floors):.4g}"
+    mean = sum(values) / len(values)
+    protocol = f"{rule}; mean of the {len(values)} attributes, each asked for alone"
+    return [bench.metric("attribute_accuracy", mean, "higher", protocol, n=len(before), baseline=baseline), *singles]
+
+
+def kept(bench: zoo.Bench, before: Tensor, after: dict[str, Tensor]) -> list[zoo.Metric]:
+    """How often the judge thinks of an attribute that was not asked for as it did before."""
+    names, exclusive = bench.model.config.names, set(bench.model.config.exclusive)
+    shares = []
+    for i, name in enumerate(names):
+        others = [j for j, other in enumerate(names) if j != i and not {name, other} <= exclusive]
+        if others:
+            shares.append((after[name] == before)[:, others].float().mean(1))
+    if not shares:
+        return []
+    protocol = (
+        "share of attributes neither asked for nor excluded by it of which the judge thinks as before translation"
+    )
+    return [bench.metric("attributes_kept", torch.stack(shares).mean(0), "higher", protocol)]
+
+
+def cycle(bench: zoo.Bench, x: Tensor, labels: Tensor, made: dict[str, zoo.Images]) -> zoo.Metric:
+    """|x - G(G(x, c), c')|, c' the image's own labels."""
+    original = dict(zip(bench.model.config.names, labels.T.tolist(), strict=True))
+
+    def error(images: Tensor | zoo.Images) -> Tensor:
+        return (bench.model.translate(images, attributes=original).tensor - x).abs().flatten(1).mean(1)
+
+    protocol = "L1 of pixels in [0, 1] after one attribute was changed and then all set to the image's labels"
+    baseline = f"set to its labels at once: {error(x).mean():.4g}"
+    errors = torch.stack([error(images) for images in made.values()]).mean(0)
+    return bench.metric("cycle_l1", errors, "lower", protocol, baseline=baseline)
+
+
+def present(bench: zoo.Bench, x: Tensor, labels: Tensor) -> zoo.Metric:
+    """How well C knows what an image has now: by it the model decides what to keep."""
+    right = ((bench.model.infer(x)["attributes"] > 0.5) == labels).float().mean(1)
+    usual = torch.maximum(labels.float().mean(0), 1 - labels.float().mean(0)).mean()
+    protocol = "share of the attributes of test images that the published classifier gets right, cut at 1/2"
+    return bench.metric("present_accuracy", right, "higher", protocol, baseline=f"always the same: {usual:.4g}")
