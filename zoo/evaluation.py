@@ -140,9 +140,9 @@ def _judge_of(recipe: str) -> str | None:
 
 def _measures(bench: Bench) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
     model, can = bench.model, set(bench.model.spec.capabilities)
-    if "elbo" in can:
+    if "elbo" in can:  # a density that has both is not the probability of an image on its grid; its bound is of one
         yield bound
-    if "log_prob" in can:
+    elif "log_prob" in can:
         yield likelihood
     if {"encode", "decode"} <= can:
         yield reconstruction
@@ -165,7 +165,7 @@ def bound(bench: Bench) -> list[cards.Metric]:
     given = bench.given(bench.test, "elbo")
     elbo = model.elbo(x, seed=bench.seed, batch_size=256, **given)
     told = "given its label; " if given else ""
-    protocol = f"{told}one draw of z per image; {_pixels(model)}"
+    protocol = f"{told}one draw per image; {_pixels(model)}"
     found = [bench.metric("elbo", elbo, "higher", protocol, unit="nats")]
     if not model.preparation.binarize:
         found.append(

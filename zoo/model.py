@@ -170,7 +170,10 @@ class Model:
 
     @needs("log_prob")
     def log_prob(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
-        """Exact log-probability (n,) in nats of each image on its grid of levels (256, or 2 for binary images)."""
+        """Exact log-probability (n,) in nats of each image on its grid of levels (256, or 2 for binary images).
+
+        Of a model of continuous images: the exact log-density per cell of that grid.
+        """
         return cast(Tensor, self._map("log_prob", self.prepare(images), given, batch_size))
 
     @needs("log_prob")

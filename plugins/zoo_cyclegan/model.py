@@ -1,4 +1,5 @@
-"""CycleGAN: Zhu, Park, Isola, Efros 2017, "Unpaired Image-to-Image Translation" by cycles".
+"""CycleGAN: Zhu, Park, Isola, Efros 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
+Networks".
 
 Two generators, G: X -> Y and F: Y -> X, learn from two sets of images of which no two belong together. Each is a
 residual net between two strided convolutions and two transposed ones (section 4 and appendix 7.2, after Johnson et al.
@@ -45,9 +46,8 @@ class CycleGAN(nn.Module):
 
         Nothing is random: `noise` is not used.
         """
+        to = torch.ones(len(x), dtype=torch.int64, device=x.device) if to is None else to
         x = 2 * x - 1
-        if to is None:
-            return (self.G(x) + 1) / 2
         y = torch.empty_like(x)
         for domain, net in enumerate((self.F, self.G)):
             rows = (to == domain).nonzero().squeeze(1)

@@ -1,7 +1,7 @@
 """RealNVP: Dinh, Sohl-Dickstein, Bengio 2016, "Density estimation using Real NVP".
 
 A bijection f from images to latents of the same size, made of affine couplings whose Jacobians are triangular, so that
-log p(x) = log N(f(x); 0, I) + log |det df/dx| (equation 2) is exact and sampling is one pass of the inverse.
+log p(x) = log N(f(x); 0, I) + log |det df/dx| (section 3.1) is exact and sampling is one pass of the inverse.
 """
 
 import math
@@ -58,7 +58,7 @@ class RealNVP(nn.Module):
         return torch.cat([*parts, x.flatten(1)], 1), log_det
 
     def inverse(self, z: Tensor) -> Tensor:
-        """z (n, c h w) -> u (n, c, h, w). Scales the couplings never saw may leave [0, 1] by alpha / (1 - 2 alpha)."""
+        """z (n, c h w) -> u (n, c, h, w); some of p's mass lies up to alpha / (1 - 2 alpha) outside [0, 1]."""
         c, side = self.config.channels, self.config.image_size
         parts = []
         for _ in self.scales:
@@ -79,7 +79,7 @@ class RealNVP(nn.Module):
         return y, (math.log(stretch) + F.softplus(y) + F.softplus(-y)).flatten(1).sum(1)
 
     def log_density(self, u: Tensor) -> Tensor:
-        """(n,) nats: log p(u) in units of the 8-bit grid, that is per cell of side 1/256 (equation 2)."""
+        """(n,) nats: log p(u) in units of the 8-bit grid, that is per cell of side 1/256 (section 3.1)."""
         z, log_det = self.flow(u)
         log_prior = -0.5 * (z.square() + LOG_2PI).sum(1)
         return log_prior + log_det - u[0].numel() * math.log(256)
@@ -153,7 +153,7 @@ class Scale(nn.Module):
 
 
 class Coupling(nn.Module):
-    """y = b x + (1 - b) (x exp(s(b x)) + t(b x)) (equation 9), then batch norm of all of y (section 3.7)."""
+    """y = b x + (1 - b) (x exp(s(b x)) + t(b x)) (section 3.4), then batch norm of y (section 3.7)."""
 
     mask: Tensor
 
@@ -187,8 +187,12 @@ class Coupling(nn.Module):
 class RunningNorm(nn.BatchNorm2d):
     """Batch norm as a bijection, by running averages in training too; gradients take the batch's share (appendix E)."""
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """(x - mean) / sqrt(var + eps), and log |det| (equation 22)."""
+        """(x - mean) / sqrt(var + eps), and log |det|."""
         if self.training:
             mean, var = self.update(x)
         else:
@@ -213,7 +217,7 @@ class RunningNorm(nn.BatchNorm2d):
 
 
 class ResidualNet(nn.Module):
-    """Residual blocks between a 3x3 and a 1x1 convolution, with a 1x1 skip from each (section 4.1)."""
+    """Residual blocks between a 3x3 and a 1x1 convolution, with a 1x1 skip from each (section 3.7, the code)."""
 
     def __init__(self, inputs: int, width: int, outputs: int, blocks: int) -> None:
         super().__init__()

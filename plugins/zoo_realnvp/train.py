@@ -1,6 +1,5 @@
 """Maximum likelihood (section 4.1): fresh noise in each pixel's cell, Adam, a bound on the gradient's norm."""
 
-import itertools
 import math
 
 import torch
@@ -26,8 +25,13 @@ def train(
     groups = [{"params": scales, "weight_decay": weight_decay}, {"params": others}]
     optimizer = torch.optim.Adam(groups, lr, fused=True)
     run.prepare(model=model, optimizer=optimizer, batches=batches)
-    turns = itertools.cycle(range(64))
-    run.settle(lambda model, noise: model.elbo(batches.at(next(turns)), run.noise(batches.batch_size)))
+
+    def settle(model: RealNVP, noise: zoo.Noise) -> None:
+        """Statistics of a flow are those of its data."""
+        x = batches.at(int(noise.categorical(len(batches))[0]))
+        model.elbo(x, run.noise(len(x)))
+
+    run.settle(settle)
     bits = math.log(2) * model.config.channels * model.config.image_size**2
 
     for _ in run.steps(steps):
