@@ -117,10 +117,14 @@ def evaluate(
         load_dataset(source, model.preparation, split=split, kind=kind, columns=columns, limit=limit, progress=progress)
         for split in ("test", "train")
     )
-    named = judge or _judge_of(facts.training.recipe)
+    known = registry().recipes  # a card's recipe may be that of a package which is not installed here
+    recipe = registry().recipe(facts.training.recipe)[1] if facts.training.recipe in known else None
+    named = judge or (recipe.judge if recipe else None)
     verdicts = load(named, device=device) if named else None
     bench = Bench(model, test, train, data_name or _called(source), seed, progress, verdicts)
     metrics = [metric for measure in _measures(bench) for metric in measure(bench)]
+    if recipe and bench.data == recipe.data:
+        metrics = [_beside(metric, recipe.published.get(metric.name, "")) for metric in metrics]
     if write:
         updated = facts.model_copy(update={"metrics": metrics, "cost": cost(model, folder)})
         cards.write_facts(folder, updated)
@@ -133,9 +137,9 @@ def _called(source: str) -> str:
     return folder.resolve().name if folder.exists() else source
 
 
-def _judge_of(recipe: str) -> str | None:
-    """The card that the recipe is judged by, if this installation has the recipe."""
-    return registry().recipe(recipe)[1].judge if recipe in registry().recipes else None
+def _beside(metric: cards.Metric, published: str) -> cards.Metric:
+    """With what a paper reports added to what the figure may be compared with."""
+    return metric.model_copy(update={"baseline": "; ".join(filter(None, (metric.baseline, published)))})
 
 
 def _measures(bench: Bench) -> Iterator[Callable[[Bench], list[cards.Metric]]]:

@@ -74,6 +74,8 @@ class Recipe:
     """Of a translator: the card whose samples are the inputs in its picture, since no data set's image may be there."""
     shown: tuple[Mapping[str, Any], ...] = ()
     """Conditions of each row of the card's picture: its columns share their noise, or their input."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """What the paper reports, by the name of the figure that it may be compared with, in words that say how far."""
     license: str = "other"
     """Licence of weights trained by this recipe, a Hub licence id."""
     data_terms: str = ""

@@ -49,6 +49,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "precision": "bfloat16",
                         "weights": "float16",
                     },
+                    shown=tuple({"label": digit} for digit in "0123456789"),
                     license="cc-by-sa-3.0",
                     judge="judge-mnist",
                     limits=(

@@ -1,7 +1,7 @@
 """CVAE-GAN: Bao et al. 2017, "CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training".
 
-E(x, c) gives q(z | x, c) = N(mu, diag sigma^2), G(z, c) makes an image of class c, C(x) gives P(c | x); D(x), which only
-training needs, tells real from made and does not know the class (section 3). Inside the nets images are in [-1, 1].
+E(x, c) gives q(z | x, c) = N(mu, diag sigma^2), G(z, c) makes an image of class c, C(x) gives P(c | x); D(x), which
+only training needs, tells real from made and does not know the class (section 3). Images are in [-1, 1] inside.
 
 Batch norm is in G alone. C and D compare features of real and made images, which is sound only if both pass through one
 and the same function; and E and C are published, where an image must not depend on the statistics of a batch.
@@ -24,16 +24,13 @@ class CVAEGAN(nn.Module):
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=256)] = 28
         channels: Annotated[int, Field(ge=1, le=4)] = 1
-        classes: Annotated[
+        names: Annotated[
             tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=2, max_length=1000)
         ] = tuple("0123456789")
         latent_dim: Annotated[int, Field(ge=1, le=1024)] = 16
-        widths: Annotated[tuple[Annotated[int, Field(ge=2, le=512)], ...], Field(min_length=1, max_length=6)] = (
-            64,
-            128,
-        )
-        """Feature maps of G, C and D from the image inwards, each layer halving the side; E has half as many."""
-        hidden: Annotated[int, Field(ge=1, le=4096)] = 128
+        widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
+        """Feature maps of every net from the image inwards; each layer halves the side."""
+        hidden: Annotated[int, Field(ge=1, le=4096)] = 256
         """Units of the fully connected layer of E, C and D; in C and D they are the features f that G matches."""
 
     def __init__(self, config: Config) -> None:
@@ -42,19 +39,19 @@ class CVAEGAN(nn.Module):
         side, odd = divmod(config.image_size, 2 ** len(config.widths))
         if odd:
             raise ValueError(f"image_size {config.image_size} cannot be halved {len(config.widths)} times")
-        self.conditions = {"label": zoo.Categorical(config.classes)}
+        self.conditions = {"label": zoo.Categorical(config.names)}
         self.E = Encoder(config, side)
         self.G = Generator(config, side)
-        self.C = FeatureNet(config, len(config.classes))
+        self.C = FeatureNet(config, len(config.names))
 
     def one_hot(self, label: Tensor) -> Tensor:
         """Classes (n,) as vectors c, (n, k)."""
-        return F.one_hot(label, len(self.config.classes)).float()
+        return F.one_hot(label, len(self.config.names)).float()
 
     def sample(self, noise: zoo.AnyNoise, *, label: Tensor | None = None) -> Tensor:
         """G(z, c), (n, c, h, w) in [0, 1], for z ~ N(0, I); a class left out is drawn uniformly."""
         z = noise.normal(self.config.latent_dim)
-        label = noise.categorical(len(self.config.classes)) if label is None else label
+        label = noise.categorical(len(self.config.names)) if label is None else label
         return (self.G(z, self.one_hot(label)) + 1) / 2
 
     def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
@@ -72,7 +69,7 @@ class CVAEGAN(nn.Module):
 
         z may also be the latent alone, (n, latent_dim); without a label it is decoded as the first class.
         """
-        d, k = self.config.latent_dim, len(self.config.classes)
+        d, k = self.config.latent_dim, len(self.config.names)
         z, c = (z, self.one_hot(z.new_zeros(len(z)).long())) if z.shape[1] == d else z.split([d, k], 1)
         return (self.G(z, c if label is None else self.one_hot(label)) + 1) / 2
 
@@ -86,9 +83,8 @@ class Encoder(nn.Module):
 
     def __init__(self, config: CVAEGAN.Config, side: int) -> None:
         super().__init__()
-        widths = [width // 2 for width in config.widths]
-        self.trunk = trunk([config.channels, *widths])
-        self.hidden = nn.Linear(widths[-1] * side * side + len(config.classes), config.hidden)
+        self.trunk = trunk([config.channels, *config.widths])
+        self.hidden = nn.Linear(config.widths[-1] * side * side + len(config.names), config.hidden)
         self.moments = nn.Linear(config.hidden, 2 * config.latent_dim)
 
     def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +100,7 @@ class Generator(nn.Module):
     def __init__(self, config: CVAEGAN.Config, side: int) -> None:
         super().__init__()
         top, bottom = config.widths[-1], config.widths[0]
-        inputs = config.latent_dim + len(config.classes)
+        inputs = config.latent_dim + len(config.names)
         layers: list[nn.Module] = [nn.Linear(inputs, top * side * side, bias=False), nn.Unflatten(1, (top, side, side))]
         for wide, narrow in pairwise(reversed(config.widths)):
             layers += [nn.BatchNorm2d(wide), nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
@@ -138,7 +134,8 @@ def trunk(widths: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(SLOPE)]
-    return nn.Sequential(*layers, nn.Flatten())
+    # Flattened before the last activation: its backward pass is slow where the two layouts meet.
+    return nn.Sequential(*layers[:-1], nn.Flatten(), layers[-1])
 
 
 def kl_to_prior(mu: Tensor, log_var: Tensor) -> Tensor:

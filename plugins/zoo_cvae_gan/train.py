@@ -1,7 +1,8 @@
 """Algorithm 1: C and D learn by cross-entropy, E and G by the bound and by matching features of C and D (section 3).
 
-Convention for all squared distances: the sum over pixels or features is divided by their number, so that a weight means
-the same for every image size and layer; the paper's weights belong to other scales and are set anew here.
+Convention for all squared distances: the sum over pixels or features is divided by their number, and features are in
+units of their own root mean square over real images. A weight so means the same for every image size, layer and stage
+of training; the paper's weights belong to other scales and are set anew here.
 """
 
 from typing import Literal
@@ -20,13 +21,13 @@ def train(
     run: zoo.Run,
     *,
     steps: int = 10_000,
-    lr: float = 3e-4,
+    lr: float = 5e-4,
     beta1: float = 0.5,
-    kl: float = 1e-4,
+    kl: float = 4e-3,
     pixels: float = 1.0,
     features: float = 1.0,
-    mean_D: float = 1.0,
-    mean_C: float = 1.0,
+    mean_D: float = 2.0,
+    mean_C: float = 2.0,
     matching: Literal["features", "logits"] = "features",
     adversarial: bool = True,
 ) -> None:
@@ -38,7 +39,7 @@ def train(
     adversarial: False leaves a plain CVAE of the same E and G, which sees neither D nor C.
     """
     E, G, C, D = model.E, model.G, model.C, FeatureNet(model.config, 1)
-    d, k = model.config.latent_dim, len(model.config.classes)
+    d, k = model.config.latent_dim, len(model.config.names)
     opt_EG, opt_C, opt_D = (
         torch.optim.Adam(parameters, lr, (beta1, 0.999), fused=True)
         for parameters in ([*E.parameters(), *G.parameters()], C.parameters(), D.parameters())
@@ -76,18 +77,16 @@ def train(
         loss = kl * loss_KL + pixels * loss_pixels
         if adversarial:
             with run.autocast():
-                (D_f, _), (C_f, _), (D_p, logit_p), (C_p, logits_p) = D(x_f), C(x_f), D(x_p), C(x_p)
-                with torch.no_grad():
-                    (D_r, _), (C_r, _) = D(x_r), C(x_r)
+                D_r, D_f, D_p = features_of(D, x_r, x_f, x_p)
+                C_r, C_f, C_p = features_of(C, x_r, x_f, x_p)
             loss_features = distance(D_r, D_f) + distance(C_r, C_f)
             if matching == "features":
                 loss_GD, loss_GC = distance(D_r.mean(0), D_p.mean(0)), centre_distance(real, made, C_r, c_r, C_p, c_p)
             else:
-                loss_GD, loss_GC = F.softplus(-logit_p).mean(), F.cross_entropy(logits_p, c_p)
+                with run.autocast():
+                    loss_GD, loss_GC = F.softplus(-D(x_p)[1]).mean(), F.cross_entropy(C(x_p)[1], c_p)
             loss = loss + features * loss_features + mean_D * loss_GD + mean_C * loss_GC
-            run.log(
-                features=loss_features, L_GD=loss_GD, L_GC=loss_GC, f_D=D_r.square().mean(), f_C=C_r.square().mean()
-            )
+            run.log(features=loss_features, L_GD=loss_GD, L_GC=loss_GC, spread_D=D_r.var(0).mean())
         run.minimize(loss, opt_EG)
         run.log(L_C=loss_C, L_KL=loss_KL, pixels=loss_pixels)
 
@@ -95,6 +94,18 @@ def train(
 def discriminator_loss(real: Tensor, *made: Tensor) -> Tensor:
     """L_D = -E log D(x_r) - sum over kinds of made images of E log(1 - D(x)), from logits in float32."""
     return F.softplus(-real).mean() + sum(F.softplus(logits).mean() for logits in made)
+
+
+def features_of(net: FeatureNet, real: Tensor, *made: Tensor) -> list[Tensor]:
+    """f of real and of made images, each batch in a pass of its own, in units of the root mean square of f(x_r).
+
+    The scale of f is up to D and C and drifts as they learn; in these units the weights of the losses keep their
+    meaning, and neither net can shrink a loss by shrinking its features. No gradient flows through f(x_r).
+    """
+    with torch.no_grad():
+        f_r = net(real)[0]
+        scale = f_r.square().mean().sqrt().clamp_min(1e-6)
+    return [f_r / scale, *(net(x)[0] / scale for x in made)]
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

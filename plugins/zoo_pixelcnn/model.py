@@ -5,6 +5,7 @@ before blue (section 2.1). Each factor is a softmax over the levels of a channel
 all the factors of an image at once (section 3.4), so a likelihood is one pass; sampling is in `sampler.py`.
 """
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import zoo
-from zoo_pixelcnn.sampler import Sampler
+from zoo_pixelcnn.sampler import draw
 
 
 class PixelCNN(nn.Module):
@@ -37,7 +38,8 @@ class PixelCNN(nn.Module):
         if min(h, config.head) < c:
             raise ValueError(f"width and head must be at least {c}: each channel needs features of its own")
         self.first = MaskedConv2d("A", c, 2 * h, 7, c)
-        self.blocks = nn.ModuleList(Residual(h, c) for _ in range(config.blocks))
+        # So scaled, the sum over the blocks starts as large as one of them, however many they are.
+        self.blocks = nn.ModuleList(Residual(h, c, config.blocks**-0.5) for _ in range(config.blocks))
         self.head = nn.ModuleList(
             (MaskedConv2d("B", 2 * h, config.head, 1, c), MaskedConv2d("B", config.head, c * config.n_levels, 1, c))
         )
@@ -59,16 +61,16 @@ class PixelCNN(nn.Module):
 
     def sample(self, noise: zoo.AnyNoise) -> Tensor:
         """Images (n, c, h, w) in [0, 1], one pixel after another."""
-        return self.values(Sampler(self, len(noise)).draw(self.uniforms(noise)))
+        return self.values(draw(self, self.uniforms(noise)))
 
     def complete(self, x: Tensor, mask: Tensor, noise: zoo.AnyNoise) -> Tensor:
         """x (n, c, h, w) where mask (n, 1, h, w) is true; the other pixels are drawn in raster order, given all before.
 
         This is the conditional distribution exactly when the given pixels come first in raster order, the upper rows
-        for instance (section 5.6). Otherwise a pixel is drawn without regard to those that are given after it.
+        for instance (figure 1). Otherwise a pixel is drawn without regard to those that are given after it.
         """
         mask = mask.bool()
-        drawn = Sampler(self, len(x)).draw(self.uniforms(noise), self.levels(x), mask)
+        drawn = draw(self, self.uniforms(noise), self.levels(x), mask)
         return torch.where(mask, x, self.values(drawn))
 
     def uniforms(self, noise: zoo.AnyNoise) -> Tensor:
@@ -88,15 +90,15 @@ class PixelCNN(nn.Module):
 class Residual(nn.Module):
     """1x1 from 2h to h, 3x3 with mask B, 1x1 back to 2h, a ReLU before each; added to its input (figure 5, left)."""
 
-    def __init__(self, h: int, channels: int) -> None:
+    def __init__(self, h: int, channels: int, scale: float) -> None:
         super().__init__()
         self.down = MaskedConv2d("B", 2 * h, h, 1, channels)
         self.middle = MaskedConv2d("B", h, h, 3, channels)
-        self.up = MaskedConv2d("B", h, 2 * h, 1, channels)
+        self.up = MaskedConv2d("B", h, 2 * h, 1, channels, scale)
 
     def forward(self, x: Tensor) -> Tensor:
         a = F.relu(self.down(F.relu(x)), inplace=True)
-        return x + self.up(F.relu(self.middle(a), inplace=True))
+        return x + self.up(F.relu(self.middle(a)))
 
 
 class MaskedConv2d(nn.Module):
@@ -109,19 +111,26 @@ class MaskedConv2d(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, kind: Literal["A", "B"], inputs: int, outputs: int, k: int, channels: int) -> None:
+    def __init__(
+        self, kind: Literal["A", "B"], inputs: int, outputs: int, k: int, channels: int, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.reach = k // 2
         self.weight = nn.Parameter(torch.empty(outputs, inputs, self.reach + 1, k))
         self.bias = nn.Parameter(torch.empty(outputs))
         self.register_buffer("mask", torch.tensor(mask(kind, inputs, outputs, k, channels)), persistent=False)
-        nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
+        bound = scale * math.sqrt(6 / (inputs * (self.reach * k + self.reach + 1)))  # He et al. 2015, of what is seen
+        nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         # As much padding below as above, which leaves `reach` rows too many at the end.
-        y = F.conv2d(x, self.weight * self.mask, self.bias, padding=self.reach)
+        y = F.conv2d(x, self.kernel(), self.bias, padding=self.reach)
         return y[:, :, : x.shape[2]] if self.reach else y
+
+    def kernel(self) -> Tensor:
+        """The masked weight."""
+        return self.weight * self.mask
 
 
 def mask(kind: str, inputs: int, outputs: int, k: int, channels: int) -> list[list[list[list[float]]]]:

@@ -1,1 +1,193 @@
-class Sampler: ...
+"""Sampling that computes nothing twice, several rows at a time; pixel for pixel what a pass per pixel would draw.
+
+Kept features. What a pixel needs of the others in a 3x3 layer is their inputs to that layer: three in the row above and
+one to the left. They stay for as many steps as the row below takes to pass them, so the memory grows with
+blocks x side x batch x h, and not with the pixels; a 1x1 layer needs nothing kept. Ramachandran et al. 2017,
+arXiv:1704.06001, keep features likewise.
+
+Rows together. In the row above, a pixel sees 3 columns to its right at most, by the first layer, and one more in each
+row further up: the blind spot of the stack. So a row may follow the one above at a distance of LAG = 4 columns, and
+step t draws the pixels (i, t - LAG i) of all the rows i that are under way.
+
+Three channels. A step then takes three turns. Turn k computes the features of channel k, which are a slice of every
+layer, from those of the channels up to k, which are a longer slice.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from zoo_pixelcnn.model import MaskedConv2d, PixelCNN
+
+REACH = 3
+"""Of the first layer, 7x7."""
+LAG = REACH + 1
+KEPT = LAG + 2
+"""Steps: the input above and to the left is LAG + 1 steps old."""
+
+
+@torch.no_grad()
+def draw(model: "PixelCNN", u: Tensor, known: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    """Levels (n, c, h, w), each the quantile u (n, c, h, w) of its distribution; where mask (n, 1, h, w), those known.
+
+    In float32 even under autocast, whose casts would take longer than they save.
+    """
+    with torch.autocast(u.device.type, enabled=False):
+        n, c, side = u.shape[:3]
+        u, levels = by_pixel(u), by_pixel(torch.zeros_like(u, dtype=torch.long))
+        given = None if known is None or mask is None else (by_pixel(mask), by_pixel(known))
+        inputs = 2 * model.values(torch.arange(model.config.n_levels, device=u.device)) - 1
+        windows, kept = padded_windows(model, n), Kept(model, n)
+        weights = [Weights(model, k) for k in range(c)]
+        step = Step(weights, 0)
+        for t in range(side + LAG * (side - 1)):
+            rows = range(max(0, -(-(t - side + 1) // LAG)), min(side - 1, t // LAG) + 1)
+            if rows:
+                if step.size != n * len(rows):
+                    step = Step(weights, n * len(rows))
+                window, made, draws = (diagonal(x, t, rows) for x in (windows, levels, u))
+                step.above = kept.shares(t, rows)
+                for k in range(c):
+                    logits = step.logits(k, window.flatten(2).flatten(0, 1))
+                    level = quantile(logits, draws[:, k].reshape(-1, 1)).view(-1, n)
+                    if given is not None:
+                        fixed, value = (diagonal(x, t, rows) for x in given)
+                        level = torch.where(fixed[:, 0], value[:, k], level)
+                    made[:, k] = level
+                    window[:, :, REACH, REACH, k] = inputs[level]
+            kept.add(t, rows, step.narrow)
+    return levels.permute(3, 2, 0, 1)
+
+
+def by_pixel(x: Tensor) -> Tensor:
+    """(n, c, h, w) -> (h, w, c, n)."""
+    return x.permute(2, 3, 1, 0).contiguous()
+
+
+def diagonal(x: Tensor, t: int, rows: range) -> Tensor:
+    """Of x (h, w, ...) the pixels (i, t - LAG i) for i in rows, as a view (rows, ...)."""
+    down, right = x.stride()[:2]
+    start = x.storage_offset() + rows.start * down + (t - LAG * rows.start) * right
+    stride = max(0, down - LAG * right)  # below 0 only where the image is too narrow for two rows at once
+    return x.as_strided((len(rows), *x.shape[2:]), (stride, *x.stride()[2:]), start)
+
+
+def padded_windows(model: "PixelCNN", n: int) -> Tensor:
+    """(h, w, n, 4, 7, c): what the first layer sees around each pixel, views of one canvas that is zero at first."""
+    side = model.config.image_size
+    canvas = model.first.bias.new_zeros(n, side + REACH, side + 2 * REACH, model.config.channels)
+    return canvas.unfold(1, REACH + 1, 1).unfold(2, 2 * REACH + 1, 1).permute(1, 2, 0, 4, 5, 3)
+
+
+class Kept:
+    """Inputs of the 3x3 layers that later steps need, (blocks, steps, 1 + h, n, maps), and what these make of them.
+
+    Step t is at t % KEPT, row i at i + 1. Zero where the layers see padding: above the image and on both sides of it.
+    """
+
+    def __init__(self, model: "PixelCNN", n: int) -> None:
+        self.side = model.config.image_size
+        self.inputs = model.first.bias.new_zeros(len(model.blocks), KEPT, 1 + self.side, n, model.config.width)
+        kernels = [block.middle.kernel() for block in model.blocks]
+        self.weight = torch.stack([torch.cat([as_matrix(k[:, :, :1]), as_matrix(k[:, :, 1:, :1])]) for k in kernels])
+        self.bias = torch.stack([block.middle.bias for block in model.blocks])[:, None]
+
+    def shares(self, t: int, rows: range) -> tuple[Tensor, ...]:
+        """Of each block, what its 3x3 layer makes of the pixels above and to the left, (rows x n, maps)."""
+        above, own = slice(rows.start, rows.stop), slice(rows.start + 1, rows.stop + 1)
+        taps = [self.inputs[:, (t - LAG + right) % KEPT, above] for right in (-1, 0, 1)]
+        inputs = torch.cat([*taps, self.inputs[:, (t - 1) % KEPT, own]], 3).flatten(1, 2)
+        return torch.baddbmm(self.bias, inputs, self.weight).unbind()
+
+    def add(self, t: int, rows: range, inputs: Tensor) -> None:
+        """Keep this step's inputs, (blocks, rows x n, maps), and zeros for the row that ended with the last step."""
+        slot = self.inputs[:, t % KEPT]
+        if rows:
+            own = slot[:, rows.start + 1 : rows.stop + 1]
+            own.copy_(inputs.view(own.shape))
+        ended, rest = divmod(t - self.side, LAG)
+        if ended >= 0 and not rest:
+            slot[:, ended + 1] = 0
+
+
+class Weights:
+    """What channel k of a pixel computes: matrices (inputs, outputs) of the first layer and of all centre taps."""
+
+    def __init__(self, model: "PixelCNN", k: int) -> None:
+        self.k, self.c, self.model = k, model.config.channels, model
+        seen = (REACH * (2 * REACH + 1) + REACH) * self.c + k  # what precedes a channel comes first in its window
+        mine = self.share(model.first.weight.shape[0])
+        self.first = model.first.bias[None, mine], as_matrix(model.first.kernel())[:seen, mine].contiguous()
+        self.blocks = [(*self.of(b.down), self.of(b.middle)[1], torch.cat(self.of(b.up))) for b in model.blocks]
+        self.head, self.out = (self.of(layer) for layer in model.head)
+
+    def of(self, layer: "MaskedConv2d") -> tuple[Tensor, Tensor]:
+        """Bias (1, outputs) and centre tap of a layer with mask B, from the channels up to k to channel k."""
+        outputs, inputs = layer.weight.shape[:2]
+        centre = layer.kernel()[:, :, layer.reach, layer.reach]
+        mine = self.share(outputs)
+        return layer.bias[None, mine], centre[mine, : self.share(inputs).stop].T.contiguous()
+
+    def share(self, maps: int) -> slice:
+        """The feature maps of channel k among `maps`."""
+        return slice(-(-self.k * maps // self.c), -(-(self.k + 1) * maps // self.c))
+
+
+class Step:
+    """The network on `size` pixels that are drawn at once: buffers for their features, cut into views once."""
+
+    def __init__(self, weights: list[Weights], size: int) -> None:
+        config, new = weights[0].model.config, weights[0].model.first.bias.new_zeros
+        self.size, self.weights = size, weights
+        self.above: tuple[Tensor, ...] = ()
+        """Of each block, the share of the earlier pixels in its 3x3 layer, (size, h)."""
+        self.stream, self.head = new(size, 2 * config.width), new(size, config.head)
+        self.wide, self.narrow = new(config.blocks + 1, size, 2 * config.width), new(config.blocks, size, config.width)
+        self.middle = new(config.blocks, size, 1 + config.width)
+        self.middle[:, :, 0] = 1  # carries the bias of the 1x1 layer that follows
+        self.views = [self._cut(w) for w in weights]
+
+    def _cut(self, w: Weights) -> list[tuple[Tensor, ...]]:
+        wide, narrow = (w.share(maps) for maps in (self.stream.shape[1], self.narrow.shape[2]))
+        return [
+            (
+                self.wide[b][:, wide],
+                self.wide[b][:, : wide.stop],
+                self.narrow[b][:, narrow],
+                self.narrow[b][:, : narrow.stop],
+                self.middle[b][:, 1 + narrow.start : 1 + narrow.stop],
+                self.middle[b][:, : 1 + narrow.stop],
+                *w.blocks[b],
+            )
+            for b in range(len(w.blocks))
+        ]
+
+    def logits(self, k: int, windows: Tensor) -> Tensor:
+        """(size, levels) of channel k, whose features stay for the channels that follow."""
+        w = self.weights[k]
+        wide, narrow, head = (w.share(x.shape[-1]) for x in (self.stream, self.narrow, self.head))
+        bias, first = w.first
+        x = torch.addmm(bias, windows[:, : len(first)], first, out=self.stream[:, wide])
+        for views, above in zip(self.views[k], self.above, strict=True):
+            new, relu, a, upto_a, m, upto_m, bias, down, centre, up = views
+            torch.clamp_min(x, 0, out=new)
+            torch.addmm(bias, relu, down, out=a).relu_()
+            torch.addmm(above[:, narrow], upto_a, centre, out=m).relu_()
+            torch.addmm(x, upto_m, up, out=x)
+        torch.clamp_min(x, 0, out=self.wide[-1][:, wide])
+        bias, matrix = w.head
+        torch.addmm(bias, self.wide[-1][:, : wide.stop], matrix, out=self.head[:, head]).relu_()
+        bias, matrix = w.out
+        return torch.addmm(bias, self.head[:, : head.stop], matrix)
+
+
+def as_matrix(kernel: Tensor) -> Tensor:
+    """(outputs, inputs, rows, columns) -> (rows * columns * inputs, outputs): taps in raster order, then channels."""
+    return kernel.permute(2, 3, 1, 0).flatten(0, 2)
+
+
+def quantile(logits: Tensor, u: Tensor) -> Tensor:
+    """(n,): the level whose share of the CDF of softmax(logits), (n, levels), holds u, (n, 1)."""
+    return (logits.softmax(1)[:, :-1].cumsum(1) < u).sum(1)

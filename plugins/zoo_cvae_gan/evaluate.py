@@ -1,0 +1,67 @@
+"""What is particular to a CVAE-GAN: that swaps work, that z does not tell the class, and how good C is."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import zoo
+
+MAX_PROBED = 20_000
+"""Training images that the probe is fitted on at most."""
+RIDGE = 1e-3
+"""The probe's penalty, as a share of the mean square of what it sees."""
+
+
+def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
+    """C's accuracy, the leakage of the class into z and, where there is a judge, the accuracy of swaps."""
+    found = [classifier_accuracy(bench), class_leakage(bench)]
+    return found if bench.judge is None else [*found, swap_accuracy(bench, bench.judge)]
+
+
+def classifier_accuracy(bench: zoo.Bench) -> zoo.Metric:
+    """The share of test images whose class the model's own C names."""
+    x, y = bench.images(bench.test), bench.given(bench.test, "encode")["label"]
+    right = bench.model.infer(x, batch_size=256)["label"].argmax(1) == y
+    protocol = "the most probable class by the model's own C, which learns beside E, G and D"
+    return bench.metric("classifier_accuracy", right.float(), "higher", protocol)
+
+
+def class_leakage(bench: zoo.Bench) -> zoo.Metric:
+    """How well a linear map of z tells the class. At chance z is free of it, and a swap may keep all that z holds."""
+    k = len(bench.model.config.names)
+    (z, y), (unseen, truth) = latents(bench, bench.train, MAX_PROBED), latents(bench, bench.test, len(bench.test))
+    right = (with_one(unseen) @ linear_probe(z, y, k)).argmax(1) == truth
+    chance = truth.bincount().max().item() / len(truth)
+    protocol = f"ridge regression of the class on the posterior's mean, fitted on {len(z)} training images"
+    return bench.metric("class_leakage", right.float(), "lower", protocol, baseline=f"commonest class: {chance:.4g}")
+
+
+def swap_accuracy(bench: zoo.Bench, judge: zoo.Model) -> zoo.Metric:
+    """Test images, each with its own latent and another class: the share in which the judge sees the other class."""
+    x, y, k = bench.images(bench.test), bench.given(bench.test, "encode")["label"], len(bench.model.config.names)
+    wanted = (y + 1 + torch.arange(len(y)) % (k - 1)) % k
+    swapped = bench.model.swap(x, source={"label": y}, label=wanted)
+    right = judge.infer(swapped.tensor, batch_size=256)["label"].argmax(1) == wanted
+    protocol = f"every test image once, the other classes taking turns; judged by {judge.name}"
+    return bench.metric("swap_accuracy", right.float(), "higher", protocol)
+
+
+def latents(bench: zoo.Bench, data: Any, n: int) -> tuple[Tensor, Tensor]:
+    """z of the first n images, encoded with their own classes, and those classes."""
+    x, y = bench.images(data)[:n], bench.given(data, "encode")["label"][:n]
+    z = bench.model.encode(x, batch_size=256, label=y)
+    return z[:, : bench.model.config.latent_dim], y  # without the class, which `encode` puts beside z
+
+
+def linear_probe(z: Tensor, y: Tensor, classes: int) -> Tensor:
+    """(d + 1, classes): the least-squares map of z and a constant to one-hot classes, lightly penalised."""
+    inputs = with_one(z)
+    gram = inputs.T @ inputs
+    penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
+    return torch.linalg.solve(gram + penalty, inputs.T @ F.one_hot(y, classes).float())
+
+
+def with_one(z: Tensor) -> Tensor:
+    return torch.cat([z, z.new_ones(len(z), 1)], 1)
