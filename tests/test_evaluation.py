@@ -306,6 +306,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
 
 PREPARATIONS = {
     "dcgan": zoo.Preparation(size=16),
+    "judge": zoo.Preparation(size=16, mode="L"),
     "vae": zoo.Preparation(size=8, mode="L", binarize=True),
     "gaussian vae": zoo.Preparation(size=8, mode="L"),
 }
@@ -338,7 +339,7 @@ def make_card(kind: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=list(PREPARATIONS))
+@pytest.fixture(params=["dcgan", "vae", "gaussian vae"])
 def card(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return make_card(request.param, tmp_path / f"tiny-{request.param.replace(' ', '-')}")
 
@@ -409,6 +410,44 @@ def test_a_figure_is_a_mean_with_its_standard_error(tmp_path: Path, data: Path) 
     assert found["bits_per_dim_bound"].value == pytest.approx(-found["elbo"].value / (64 * math.log(2)), rel=1e-4)
     rmse = (model.reconstruct(test).tensor - test).square().mean((1, 2, 3)).sqrt()
     assert found["reconstruction_rmse"].value == pytest.approx(rmse.mean().item(), rel=1e-4)
+
+
+def own_measure(bench: Bench) -> list[zoo.Metric]:
+    """What a family's package would bring."""
+    seen = bench.judge.name if bench.judge else "nobody"
+    return [bench.metric("wings", 2.0, "higher", f"counted by {seen}", baseline="birds: 2")]
+
+
+@pytest.fixture
+def flying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DCGAN with a measure of its own, and a recipe that names what a paper found."""
+    spec = registry().spec("dcgan")
+    recipe = replace(spec.recipes[0], data="made/faces", published={"wings": "the paper: 4", "legs": "the paper: 6"})
+    changed = replace(spec, evaluation="test_evaluation:own_measure", recipes=(recipe,))
+    monkeypatch.setitem(registry().specs, "dcgan", changed)
+    monkeypatch.setitem(registry().recipes, "dcgan-celeba", (changed, recipe))
+
+
+def test_a_familys_own_measures_come_after_the_others_beside_what_papers_found(
+    flying: None, tmp_path: Path, data: Path
+) -> None:
+    card = make_card("dcgan", tmp_path / "card")
+    *others, wings = zoo.evaluate(card, data=data, data_name="made/faces", progress=False)
+    assert {metric.name for metric in others} == EXPECTED["tiny-dcgan"].keys()
+    assert (wings.name, wings.value, wings.protocol) == ("wings", 2, "counted by nobody")
+    assert wings.baseline == "birds: 2; the paper: 4"
+
+
+def test_what_papers_found_is_not_said_of_other_data(flying: None, tmp_path: Path, data: Path) -> None:
+    card = make_card("dcgan", tmp_path / "card")
+    assert zoo.evaluate(card, data=data, progress=False)[-1].baseline == "birds: 2"
+
+
+def test_a_judge_is_taken_from_wherever_one_is_given(flying: None, tmp_path: Path, data: Path) -> None:
+    card, judge = make_card("dcgan", tmp_path / "card"), make_card("judge", tmp_path / "sharp-eye")
+    assert zoo.evaluate(card, data=data, judge=judge, progress=False)[-1].protocol == "counted by sharp-eye"
+    with pytest.raises(zoo.NotFoundError, match="no card 'nobody'"):
+        zoo.evaluate(card, data=data, judge="nobody", progress=False)
 
 
 def test_one_test_image_has_no_standard_error(tmp_path: Path, data: Path) -> None:

@@ -117,8 +117,8 @@ def evaluate(
         load_dataset(source, model.preparation, split=split, kind=kind, columns=columns, limit=limit, progress=progress)
         for split in ("test", "train")
     )
-    known = registry().recipes  # a card's recipe may be that of a package which is not installed here
-    recipe = registry().recipe(facts.training.recipe)[1] if facts.training.recipe in known else None
+    # A card's recipe may be that of a package which is not installed here.
+    _, recipe = registry().recipes.get(facts.training.recipe, (None, None))
     named = judge or (recipe.judge if recipe else None)
     verdicts = load(named, device=device) if named else None
     bench = Bench(model, test, train, data_name or _called(source), seed, progress, verdicts)

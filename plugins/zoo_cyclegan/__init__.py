@@ -49,6 +49,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "weights": "float16",
                     },
                     inputs="dcgan-celeba",
+                    shown=({"to": "black_hair"}, {"to": "blond_hair"}),
                     judge="judge-celeba",
                     license="other",
                     limits=(
