@@ -108,8 +108,6 @@ def test_data_with_other_classes_are_refused_with_the_names_to_give(faces: Path,
         (folder / name).mkdir(parents=True)
     for i, file in enumerate(sorted(faces.iterdir())[:8]):
         (folder / ("cat", "dog")[i % 2] / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(
-        zoo.DataError, match=r"(?s)has 2 classes .* names 10.*\[\"cat\", \"dog\"\]"
-    ):
+    with pytest.raises(zoo.DataError, match=r"(?s)has 2 classes .* names 10.*\[\"cat\", \"dog\"\]"):
         zoo.train("judge-mnist", data=folder, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -20,13 +20,14 @@ def zoo_models() -> list[zoo.ModelSpec]:
             task="unconditional-image-generation",
             module="zoo_infogan.model:InfoGAN",
             train="zoo_infogan.train:train",
+            evaluation="zoo_infogan.evaluate:evaluate",
             capabilities=("sample", "infer"),
             batch="images",
             tiny={"image_size": 8, "latent_dim": 4, "width": 4, "hidden": 8},
             recipes=(
                 zoo.Recipe(
                     name="infogan-mnist",
-                    summary="Handwritten digits at 28x28 whose class, slant and width were found without labels.",
+                    summary="Handwritten digits at 28x28 whose categories and styles were found without labels.",
                     data="ylecun/mnist",
                     # Half the paper's width and hidden units: for training on a CPU and a small file.
                     config={"width": 32, "hidden": 512},
@@ -40,6 +41,12 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "weights": "float16",
                     },
                     license="cc-by-sa-3.0",
+                    judge="judge-mnist",
+                    limits=(
+                        "Categories have numbers, not names: which digit one draws is seen from its samples, and "
+                        "differs between trainings.",
+                        "What the two styles change was found by training, not chosen.",
+                    ),
                 ),
             ),
         )

@@ -1,5 +1,7 @@
 """The information-regularised game of section 4: min over G, Q and max over D of V(D, G) - lambda L_I(G, Q)."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,9 +27,10 @@ def train(
     lambda_category, lambda_style: weights of the information about each kind of code. The trunk and Q learn with D's
     optimizer, as in the authors' code, and Q from generated images alone: nobody knows the codes of real ones.
     """
-    G, trunk, D = model.G, model.trunk, real_head(model.config)
+    G, trunk, D, Q = model.G, model.trunk, real_head(model.config), model.Q
+    readers = [*trunk.parameters(), *D.parameters(), *Q.parameters()]
     opt_G = torch.optim.Adam(G.parameters(), lr_G, (beta1, 0.999), fused=True)
-    opt_D = torch.optim.Adam([*trunk.parameters(), *D.parameters(), *model.Q.parameters()], lr_D, (beta1, 0.999), fused=True)
+    opt_D = torch.optim.Adam(readers, lr_D, (beta1, 0.999), fused=True)
     run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
 
     def settle(module: InfoGAN, noise: zoo.Noise) -> None:
@@ -36,9 +39,6 @@ def train(
         module.read(module.trunk(batches.at(int(noise.categorical(len(batches))[0]))))
 
     run.settle(settle)
-
-    def information(features: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
-        return read_loss(model.read(features), codes)
 
     for _ in run.steps(steps):
         x = next(batches)
@@ -49,22 +49,22 @@ def train(
             fake = model.generate(codes)
             features = trunk(fake.detach())
             loss_D = real_loss(D(trunk(x))) + fake_loss(D(features))
-            category, style = information(features, codes)
+            category, style = read_loss(model.read(features), codes)
         run.minimize(loss_D + lambda_category * category + lambda_style * style, opt_D)
 
         # G on the same latents, with the labels turned round.
         with run.autocast():
             features = trunk(fake)
             loss_G = real_loss(D(features))
-            category, style = information(features, codes)
+            category, style = read_loss(model.read(features), codes)
         run.minimize(loss_G + lambda_category * category + lambda_style * style, opt_G)
         run.log(loss_D=loss_D, loss_G=loss_G, category=category, style=style)
 
 
 def read_loss(posterior: Posterior, codes: Codes) -> tuple[Tensor, Tensor]:
-    """-E log Q(c | x) of the category and of the styles, in nats; L_I is the codes' entropy minus these (equation 5)."""
+    """-E log Q(c | x) of the category and of the styles, in nats; H(c) minus these is L_I (equation 5)."""
     category = F.cross_entropy(posterior.logits, codes.category)
-    style = -torch.distributions.Normal(posterior.mean, 1.0).log_prob(codes.style).sum(1).mean()
+    style = 0.5 * ((codes.style - posterior.mean).square() + math.log(2 * math.pi)).sum(1).mean()
     return category, style
 
 

@@ -31,7 +31,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     data="ylecun/mnist",
                     config={"image_size": 28, "channels": 1, "scales": 3, "width": 16, "blocks": 1},
                     preparation=zoo.Preparation(size=28, mode="L"),
-                    train={"steps": 3_200, "batch_size": 32, "ema": 0.995, "precision": "bfloat16"},
+                    train={"steps": 2_600, "batch_size": 32, "ema": 0.995, "precision": "bfloat16"},
                     license="cc-by-sa-3.0",
                     limits=(
                         "A small net and a small budget on a CPU: many samples are broken digits.",
@@ -44,7 +44,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     data="flwrlabs/celeba",
                     config={"scales": 3, "width": 16, "blocks": 2},
                     preparation=zoo.Preparation(size=32, crop=148 / 178),
-                    train={"steps": 3_000, "batch_size": 32, "flip": True, "ema": 0.995, "precision": "bfloat16"},
+                    train={"steps": 1_800, "batch_size": 32, "flip": True, "ema": 0.995, "precision": "bfloat16"},
                     published={"bits_per_dim_bound": "the paper: 3.02 at 64x64 on all of CelebA"},
                     license="other",
                     limits=(
