@@ -250,8 +250,9 @@ def test_batch_norm_is_neither_at_gs_output_nor_at_ds_input() -> None:
 # --- the game (section 4)
 
 
-def test_every_parameter_has_exactly_one_optimizer(tmp_path: Path) -> None:
-    run = record(tmp_path)
+@pytest.mark.parametrize("inform_trunk", [True, False])
+def test_every_parameter_has_exactly_one_optimizer(tmp_path: Path, inform_trunk: bool) -> None:
+    run = record(tmp_path, inform_trunk=inform_trunk)
     held = [id(p) for name in ("opt_G", "opt_D") for group in run.parts[name].param_groups for p in group["params"]]
     there = [id(p) for net in ("model", "D") for p in run.parts[net].parameters()]
     assert sorted(held) == sorted(there)
@@ -259,6 +260,15 @@ def test_every_parameter_has_exactly_one_optimizer(tmp_path: Path) -> None:
 
 def test_d_and_q_learn_in_one_step_and_g_in_the_other(tmp_path: Path) -> None:
     assert record(tmp_path, steps=2).moved == [{"trunk", "Q", "D"}, {"G"}] * 2
+
+
+def test_a_trunk_that_is_not_informed_leaves_the_codes_to_g_and_q(tmp_path: Path) -> None:
+    run = record(tmp_path, steps=2, inform_trunk=False)
+    assert run.moved == [{"trunk", "D"}, {"G", "Q"}] * 2
+    heedless = record(tmp_path, inform_trunk=False, lambda_category=0.0, lambda_style=0.0)
+    assert all(
+        torch.equal(*pair) for pair in zip(run.gradients[0]["trunk"], heedless.gradients[0]["trunk"], strict=True)
+    )
 
 
 def test_d_and_q_see_images_alone_and_real_and_generated_ones_apart(tmp_path: Path) -> None:

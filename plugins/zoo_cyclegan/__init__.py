@@ -37,7 +37,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"image_size": 64, "width": 24, "blocks": 4, "domains": ["black_hair", "blond_hair"]},
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
-                        "steps": 7_000,
+                        "steps": 5_000,
                         "batch_size": 1,
                         "patch_layers": 2,
                         "patch_width": 32,

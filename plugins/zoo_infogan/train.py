@@ -21,15 +21,18 @@ def train(
     beta1: float = 0.5,
     lambda_category: float = 1.0,
     lambda_style: float = 1.0,
+    inform_trunk: bool = True,
 ) -> None:
     """Train G against D, and G and Q together on the codes; lr and beta1 are Adam's (appendix C).
 
-    lambda_category, lambda_style: weights of the information about each kind of code. The trunk and Q learn with D's
-    optimizer, as in the authors' code, and Q from generated images alone: nobody knows the codes of real ones.
+    lambda_category, lambda_style: weights of the information about each kind of code. Q learns from generated images
+    alone: nobody knows the codes of real ones. inform_trunk: Q and the trunk learn to read the codes with D's
+    optimizer, as in the authors' code; otherwise the trunk is left to tell real from made, and Q learns with G's.
     """
     G, trunk, D, Q = model.G, model.trunk, real_head(model.config), model.Q
-    readers = [*trunk.parameters(), *D.parameters(), *Q.parameters()]
-    opt_G = torch.optim.Adam(G.parameters(), lr_G, (beta1, 0.999), fused=True)
+    makers, readers = [*G.parameters()], [*trunk.parameters(), *D.parameters()]
+    (readers if inform_trunk else makers).extend(Q.parameters())
+    opt_G = torch.optim.Adam(makers, lr_G, (beta1, 0.999), fused=True)
     opt_D = torch.optim.Adam(readers, lr_D, (beta1, 0.999), fused=True)
     run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
 
@@ -50,7 +53,8 @@ def train(
             features = trunk(fake.detach())
             loss_D = real_loss(D(trunk(x))) + fake_loss(D(features))
             category, style = read_loss(model.read(features), codes)
-        run.minimize(loss_D + lambda_category * category + lambda_style * style, opt_D)
+        information = lambda_category * category + lambda_style * style
+        run.minimize(loss_D + information if inform_trunk else loss_D, opt_D)
 
         # G on the same latents, with the labels turned round.
         with run.autocast():

@@ -44,7 +44,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     data="flwrlabs/celeba",
                     config={"scales": 3, "width": 16, "blocks": 2},
                     preparation=zoo.Preparation(size=32, crop=148 / 178),
-                    train={"steps": 1_800, "batch_size": 32, "flip": True, "ema": 0.995, "precision": "bfloat16"},
+                    train={"steps": 1_400, "batch_size": 32, "flip": True, "ema": 0.995, "precision": "bfloat16"},
                     published={"bits_per_dim_bound": "the paper: 3.02 at 64x64 on all of CelebA"},
                     license="other",
                     limits=(
