@@ -66,7 +66,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"names": list(DIGITS), "latent_dim": 8},
                     preparation=zoo.Preparation(size=28, mode="L"),
                     columns={"image": "image", "label": "label"},
-                    train={"steps": 1_600, **TRAIN},
+                    train={"steps": 1_600, **TRAIN, "ema": 0.995},
                     shown=tuple({"label": name} for name in DIGITS),
                     judge="judge-mnist",
                     license="cc-by-sa-3.0",

@@ -23,7 +23,7 @@ def train(
     steps: int = 10_000,
     lr: float = 5e-4,
     beta1: float = 0.5,
-    kl: float = 0.1,
+    kl: float = 0.05,
     pixels: float = 2.0,
     features: float = 1.0,
     mean_D: float = 0.5,
