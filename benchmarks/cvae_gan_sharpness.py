@@ -23,7 +23,7 @@ from zoo.data import Dataset, load_dataset
 from zoo.evaluation import detail
 from zoo.registry import registry
 
-ARMS: dict[str, dict[str, Any]] = {"CVAE-GAN": {}, "CVAE": {"adversarial": False, "kl": 5e-5}}
+ARMS: dict[str, dict[str, Any]] = {"CVAE-GAN": {}, "CVAE": {"adversarial": False, "kl": 1e-4}}
 SAMPLES = 2000
 
 
