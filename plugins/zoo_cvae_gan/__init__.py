@@ -54,6 +54,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     judge="judge-fashion",
                     license="mit",
                     limits=(
+                        "A small budget on a CPU: textures are grainy; more training would help.",
                         "Ten kinds of clothes on black, 28x28 grey pixels; prints and writing come out as texture.",
                         "Shirts, coats, pullovers and T-shirts overlap in the data, and so do the samples.",
                     ),
@@ -70,7 +71,10 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     shown=tuple({"label": name} for name in DIGITS),
                     judge="judge-mnist",
                     license="cc-by-sa-3.0",
-                    limits=("Digits only, 28x28 grey pixels, centred as MNIST centres them.",),
+                    limits=(
+                        "A small budget on a CPU: strokes are ragged; more training would help.",
+                        "Digits only, 28x28 grey pixels, centred as MNIST centres them.",
+                    ),
                 ),
             ),
         )

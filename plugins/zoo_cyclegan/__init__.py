@@ -53,6 +53,8 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     judge="judge-celeba",
                     license="other",
                     limits=(
+                        "A small net and a small budget on a CPU, 5,000 steps of one image a side: blurred, and "
+                        "many translations, most of those to black, do not arrive; more training would help.",
                         "Faces only, 64x64, aligned as CelebA aligns them, with black or blond hair.",
                         "It changes colours and hardly any shape; backgrounds and skin may take on some of the hair's "
                         "new colour.",
