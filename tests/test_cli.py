@@ -159,7 +159,7 @@ def test_list_can_keep_to_one_family_and_suggests_for_an_unknown_one(run: Callab
     assert {e["family"] for e in json.loads(run("list", "--family", "dcgan", "--json").stdout)} == {"dcgan"}
     wrong = run("list", "--family", "dcgn")
     assert wrong.exit_code == 1
-    assert "Did you mean 'dcgan'?" in wrong.stderr
+    assert "Did you mean 'dcgan'" in wrong.stderr
 
 
 def test_output_into_a_pipe_is_whole_lines_whatever_the_width() -> None:
