@@ -319,7 +319,7 @@ def test_with_batch_statistics_a_sample_depends_on_its_batch(recorded: Recorder)
 
 def test_the_published_weights_have_statistics_of_their_own(tmp_path: Path) -> None:
     """Sampling one by one then looks like sampling in the batches that training saw."""
-    run = Recorder(tmp_path, ema=0.999)
+    run = zoo.Run(tmp_path, device="cpu", progress=False, ema=0.999)
     train(DCGAN(TINY), black_and_white(), run, steps=2)
     G, z = run.published, draw_latent(TINY, zoo.Noise(0, 0, 512))
     with torch.no_grad():

@@ -483,7 +483,11 @@ def test_a_data_set_without_a_test_split_is_refused(tmp_path: Path, data: Path) 
 
 # --- bundled cards on real data, where there is any
 
-FOLDERS = {"ylecun/mnist": "mnist", "flwrlabs/celeba": "celeba_10k"}
+FOLDERS = {
+    "ylecun/mnist": "mnist",
+    "zalando-datasets/fashion_mnist": "fashion_mnist",
+    "flwrlabs/celeba": "celeba_10k",
+}
 
 
 @pytest.mark.parametrize("name", sorted(registry().recipes))
@@ -500,4 +504,6 @@ def test_a_bundled_card_has_the_figures_it_claims(name: str, real_data: Path, mo
         again = quick[metric.name]
         assert math.isfinite(again.value)
         if again.protocol == metric.protocol and metric.uncertainty:
-            assert abs(again.value - metric.value) < 5 * math.hypot(again.uncertainty, metric.uncertainty)
+            # A few images may all be right, and so of no spread of their own: the claim tells what they should have.
+            spread = metric.uncertainty * math.sqrt(metric.n / again.n)
+            assert abs(again.value - metric.value) < 5 * math.hypot(spread, metric.uncertainty)

@@ -61,7 +61,8 @@ def families() -> list[str]:
 def tiny(spec: ModelSpec) -> dict[str, Any]:
     """What turns a family's first recipe into a run of 40 steps of its tiny model."""
     run = {"steps": 40, "save_every": 20, "log_every": 8, "batch_size": 4, "ema": 0.9, "precision": "float32"}
-    return dict(spec.tiny) | dict(spec.tiny_train) | run
+    prepared = {"channels": spec.recipes[0].preparation.channels} if "channels" in spec.tiny else {}
+    return dict(spec.tiny) | prepared | dict(spec.tiny_train) | run
 
 
 def data_for(spec: ModelSpec, faces: Path, folder: Path) -> Path:

@@ -66,6 +66,12 @@ def test_a_card_that_was_moved_still_loads(run_folder: Path, tmp_path: Path) -> 
     assert zoo.load(tmp_path / "moved", device="cpu").name.startswith("dcgan-faces")
 
 
+def test_a_config_for_other_channels_than_the_recipe_prepares_is_refused(faces: Path, tmp_path: Path) -> None:
+    with pytest.raises(zoo.ConfigError, match=r"(?s)channels=1 does not fit.*prepares RGB images"):
+        train(tmp_path / "run", faces, channels=1)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_leaves_log_checkpoints_pictures_and_curves(finished: Path) -> None:
     header, *rows = (finished / "log.csv").read_text().splitlines()
     assert header == "step,seconds,loss_D,loss_G"
