@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ class Bench:
     progress: bool
     judge: Model | None = None
     """A classifier trained apart from the model, if its recipe names one; `infer` gives its verdicts."""
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """As many samples as there are test images, MAX_SAMPLES at most; drawn once for all that look at them."""
+        n = min(len(self.test), MAX_SAMPLES)
+        return self.model.sample(n, seed=self.seed, progress=self.progress).tensor
 
     def given(self, dataset: Dataset, method: str) -> dict[str, Any]:
         """The data set's own labels as conditions of a method that takes them."""
@@ -155,7 +162,8 @@ def _measures(bench: Bench) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
             yield distance
             yield sharpness
         yield memorisation
-        if bench.judge is not None and isinstance(model.conditions.get("label"), Categorical):
+        label = model.conditions.get("label")
+        if bench.judge is not None and isinstance(label, Categorical) and label.names == bench.judge.config.names:
             yield class_accuracy
     if "translate" in can and model.spec.batch == "pairs":
         yield paired_error
@@ -227,8 +235,8 @@ def reconstruction(bench: Bench) -> list[cards.Metric]:
 
 def distance(bench: Bench) -> list[cards.Metric]:
     """Sliced Wasserstein distance of samples to test images, with that of training images as the floor."""
-    n = min(len(bench.test), len(bench.train), MAX_SAMPLES)
-    made = bench.model.sample(n, seed=bench.seed, progress=bench.progress).tensor
+    n = min(len(bench.samples), len(bench.train))
+    made = bench.samples[:n]
     real, floor = (bench.images_like(made, split)[:n] for split in (bench.test, bench.train))
     value, least = (1000 * sliced_wasserstein(x, real, bench.seed) for x in (made, floor))
     protocol = (
@@ -288,8 +296,7 @@ def _patches(x: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 
 def sharpness(bench: Bench) -> list[cards.Metric]:
     """How much fine detail samples have, as a share of what test images have."""
-    n = min(len(bench.test), MAX_SAMPLES)
-    made = bench.model.sample(n, seed=bench.seed).tensor
+    made, n = bench.samples, len(bench.samples)
     real = bench.images_like(made, bench.test)[:n]
     protocol = f"mean variance of the Laplacian of {n} samples over that of {n} test images; 1 is as sharp, 0 is flat"
     return [bench.metric("sharpness", (detail(made) / detail(real)).item(), "higher", protocol, n=n)]
@@ -319,8 +326,7 @@ def class_accuracy(bench: Bench) -> list[cards.Metric]:
 
 def memorisation(bench: Bench) -> list[cards.Metric]:
     """How near samples come to the training set, against how near unseen images come: about 1 or more is no copying."""
-    n = min(len(bench.test), MAX_SAMPLES)
-    samples = bench.model.sample(n, seed=bench.seed).tensor
+    samples, n = bench.samples, len(bench.samples)
     train, test = (bench.images_like(samples, split) for split in (bench.train, bench.test))
     made, held_out = nearest(samples, train), nearest(test[:n], train)
     ratio = (made.median() / held_out.median()).item()

@@ -102,9 +102,10 @@ def plan(
         raise ConfigError(f"steps must be at least 1, found {steps}")
     full = validate(resolve(spec.module).Config, config, f"config of {recipe.name}")
     preparation = dataclasses.replace(recipe.preparation, size=getattr(full, "image_size", recipe.preparation.size))
-    if getattr(full, "channels", preparation.channels) != preparation.channels:
+    channels = getattr(full, "channels", preparation.channels)
+    if channels != preparation.channels:
         hint = f"{recipe.name} prepares {preparation.mode} images: leave channels at {preparation.channels}."
-        raise ConfigError(f"config of {recipe.name}: channels={getattr(full, 'channels', None)} does not fit", hint)
+        raise ConfigError(f"config of {recipe.name}: channels={channels} does not fit", hint)
     return Plan(
         name=name,
         recipe=recipe.name,
