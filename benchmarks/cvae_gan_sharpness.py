@@ -7,7 +7,8 @@ judged accuracy of samples asked for by class, and the error of reconstructions.
 other on one thread, a few minutes each.
 
 The plain CVAE has the weight of the KL term at which its loss is the bound with a Gaussian likelihood of the deviation
-that it reaches: the pixel term's weight times sigma^2 / pixels, about 2 x 0.2^2 / 784. With the CVAE-GAN's weight it would be blurred on purpose.
+that it reaches: the pixel term's weight times sigma^2 / pixels, about 2 x 0.2^2 / 784. With the CVAE-GAN's weight it
+would be blurred on purpose.
 """
 
 import argparse
