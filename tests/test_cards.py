@@ -13,12 +13,13 @@ from huggingface_hub import ModelCard
 
 import zoo
 from zoo import cards, weights
-from zoo.cards import Cost, Facts, Metric, Training, read_facts, render, write_facts
+from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, Training, read_facts, render, write_facts
 from zoo.config import CardConfig, WeightsFacts
 from zoo.errors import ConfigError, FormatError
 from zoo.hub import bundled
 from zoo.registry import registry, resolve
 from zoo.spec import Preparation
+from zoo.testing import Case
 from zoo.weights import read_config
 
 MAX_CARD = 16_000_000
@@ -49,7 +50,9 @@ DISTANCE = Metric(
     n=1_500,
     seed=3,
     protocol="128 patches of 7x7",
-    baseline="training images: 3.1",
+    floor=3.14159,
+    baseline="the paper: 9",
+    reference=Reference(backbone="judge-drawn", weights="a1" * 32, resize="by hand", statistics="b2" * 32, n=2_345),
 )
 BOUND = Metric(
     name="elbo",
@@ -63,7 +66,8 @@ BOUND = Metric(
     seed=5,
     protocol="one draw of z | binary images",
 )
-COST = Cost(parameters=1_234_567, bytes=4_938_268, seconds=0.123, machine="GPU (Abacus 2)")
+COST = Cost(parameters=1_234_567, bytes=4_938_268, memory=765_432_100, seconds=0.123, machine="GPU (Abacus 2)")
+EVALUATION = Evaluation(device="CPU (Abacus, 3 threads)", seconds=432, software={"timm": "1.2.3"}, commit="c0ffee")
 FACTS = Facts(
     summary="Faces drawn by hand.",
     license="other",
@@ -71,7 +75,9 @@ FACTS = Facts(
     limits=["No hats.", "No beards."],
     training=TRAINING,
     metrics=[DISTANCE, BOUND],
-    cost=COST,
+    evaluation=EVALUATION,
+    costs=[COST],
+    golden={"elbo": [-95.1, -96.2]},
 )
 
 
@@ -113,12 +119,17 @@ def test_the_readme_says_every_fact(card: Path) -> None:
         "16x16 RGB",
         "float32 safetensors",
         read_config(card).weights.sha256[:16],
-        "1,234,567 parameters; 16 images in 0.12 s on GPU (Abacus 2)",
-        "| sliced wasserstein | 12.35 (training images: 3.1) | lower | 1,500 images of somebody/faces, test "
-        "| 128 patches of 7x7; seed 3 |",
-        "| elbo | -95.12 ± 0.31 nats | higher | 900 images of somebody/faces, test "
+        "| cost on GPU (Abacus 2) | 1,234,567 parameters, 4.9 MB on disk; "
+        "16 images in 0.12 s, loaded and warm; 765.4 MB of memory",
+        "| sliced wasserstein | 12.35 | training images: 3.142; the paper: 9 "
+        "| lower | 1,500 images of somebody/faces, test | 128 patches of 7x7; seed 3 |",
+        "| elbo | -95.12 ± 0.31 nats | none | higher | 900 images of somebody/faces, test "
         r"| one draw of z \| binary images; seed 5 |",
         "± is the standard error",
+        "Features: judge-drawn, sha256 `a1a1a1a1a1a1a1a1…`; images by hand; statistics of 2,345 real images",
+        "sha256 `b2b2b2b2b2b2b2b2…`",
+        "Measured in 7 minutes on CPU (Abacus, 3 threads) with timm 1.2.3, commit c0ffee.",
+        "zoo verify dcgan-tiny",
         "zoo train dcgan-celeba --data somebody/faces --out runs/dcgan-tiny",
         *("| lr | 0.0003 |", "| augmentation | color,cutout |", "| policy | none |", "| flip | True |"),
         *("| steps | 6789 |", "| batch_size | 48 |", "| precision | bfloat16 |", "| seed | 77 |"),
@@ -172,7 +183,7 @@ def test_a_named_licence_needs_no_further_words(card: Path) -> None:
 
 
 def test_a_card_without_figures_or_limits_says_so_and_still_parses(card: Path) -> None:
-    write_facts(card, FACTS.model_copy(update={"metrics": [], "cost": None, "limits": []}))
+    write_facts(card, FACTS.model_copy(update={"metrics": [], "evaluation": None, "costs": [], "limits": []}))
     text = (card / "README.md").read_text()
     assert "Not evaluated yet" in text
     assert "## Limits" not in text
@@ -202,7 +213,14 @@ def test_a_card_without_a_picture_shows_none(card: Path) -> None:
         FACTS.model_copy(update={"data_terms": "They belong to somebody."}),
         FACTS.model_copy(update={"limits": ["No hats."]}),
         FACTS.model_copy(update={"metrics": [DISTANCE]}),
-        FACTS.model_copy(update={"cost": COST.model_copy(update={"seconds": 0.5})}),
+        *(
+            FACTS.model_copy(update={"costs": [COST.model_copy(update={key: value})]})
+            for key, value in {"parameters": 9, "bytes": 9, "memory": 9, "seconds": 0.5, "machine": "TPU"}.items()
+        ),
+        *(
+            FACTS.model_copy(update={"evaluation": EVALUATION.model_copy(update={key: value})})
+            for key, value in {"device": "TPU", "seconds": 9.0, "software": {"timm": "9"}, "commit": "9"}.items()
+        ),
         *(
             with_training(**{key: value})
             for key, value in {
@@ -233,7 +251,9 @@ def test_a_card_without_a_picture_shows_none(card: Path) -> None:
                 "n": 9,
                 "seed": 9,
                 "protocol": "exact",
+                "floor": 9.0,
                 "baseline": "9",
+                "reference": DISTANCE.reference,
             }.items()
         ),
     ],
@@ -252,6 +272,36 @@ def test_a_changed_fact_changes_the_readme(changed: Facts, card: Path) -> None:
 )
 def test_durations_are_told_in_a_fitting_unit(seconds: float, words: str) -> None:
     assert cards.duration(seconds) == words
+
+
+# Golden values
+
+
+@pytest.mark.parametrize("family", ["vae", "judge", "realnvp"])
+def test_golden_values_are_those_of_the_methods_on_images_that_are_always_the_same(family: str) -> None:
+    model = Case(registry().spec(family)).model
+    found = cards.golden(model)
+    assert found == cards.golden(model)
+    for method in {"encode", "log_prob", "elbo", "features"} & set(model.spec.capabilities):
+        p = model.preparation
+        value = getattr(model, method)(zoo.Noise(0, 0, 4).uniform(p.channels, p.size, p.size))
+        assert found[method][0] == pytest.approx(value.flatten()[0].item(), rel=1e-5)
+        assert found[method][-1] == pytest.approx(value.flatten()[-1].item(), rel=1e-5)
+    assert all(0 < len(values) <= 16 for values in found.values())
+
+
+def test_golden_values_tell_one_weight_from_another() -> None:
+    model = Case(registry().spec("vae")).model
+    before = cards.golden(model)
+    with torch.no_grad():
+        next(model.module.parameters()).add_(0.01)
+    after = cards.golden(model)
+    assert before.keys() == after.keys()
+    assert all(before[method] != after[method] for method in before)
+
+
+def test_what_has_no_such_method_has_no_golden_values() -> None:
+    assert cards.golden(Case(registry().spec("dcgan")).model) == {}
 
 
 # The picture of a translator
@@ -354,7 +404,8 @@ def test_a_bundled_card_holds_what_a_card_holds(name: str) -> None:
     folder = bundled()[name]
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     pictured = {"samples.png"} if makes_images(name) else set()
-    assert files == {"README.md", "config.json", "evaluation.json", "model.safetensors"} | pictured
+    shipped = {"statistics.safetensors"} if "features" in registry().recipe(name)[0].capabilities else set()
+    assert files == {"README.md", "config.json", "evaluation.json", "model.safetensors"} | pictured | shipped
     assert read_config(folder).name == name
     assert registry().recipe(name)[0].name == read_config(folder).family
 
@@ -364,7 +415,9 @@ def test_a_bundled_card_has_figures_costs_limits_and_terms(name: str) -> None:
     facts = read_facts(bundled()[name])
     _, recipe = registry().recipe(name)
     assert facts.metrics
-    assert facts.cost is not None
+    assert [cost.machine[:3] for cost in facts.costs][:1] == ["CPU"]
+    assert facts.evaluation is not None
+    assert facts.golden or makes_images(name)
     assert (facts.license, facts.data_terms, tuple(facts.limits)) == (recipe.license, recipe.terms, recipe.limits)
     data = ModelCard((bundled()[name] / "README.md").read_text(encoding="utf-8")).data
     assert data.datasets == [recipe.data]

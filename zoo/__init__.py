@@ -23,10 +23,10 @@ from zoo.hookspecs import hookimpl
 from zoo.spec import API_VERSION, ModelSpec, Preparation, Recipe
 
 if TYPE_CHECKING:
+    from zoo.bench import Bench as Bench
     from zoo.cards import Metric as Metric
     from zoo.config import Config as Config
     from zoo.data import Batches as Batches
-    from zoo.evaluation import Bench as Bench
     from zoo.evaluation import evaluate as evaluate
     from zoo.images import Images as Images
     from zoo.model import Model as Model
@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from zoo.noise import Noise as Noise
     from zoo.recipes import train as train
     from zoo.run import Run as Run
+    from zoo.verification import verify as verify
 
 LAZY = {
     "Metric": "zoo.cards",
     "Config": "zoo.config",
     "Batches": "zoo.data",
-    "Bench": "zoo.evaluation",
+    "Bench": "zoo.bench",
     "evaluate": "zoo.evaluation",
     "Images": "zoo.images",
     "Model": "zoo.model",
@@ -51,6 +52,7 @@ LAZY = {
     "Noise": "zoo.noise",
     "train": "zoo.recipes",
     "Run": "zoo.run",
+    "verify": "zoo.verification",
 }
 
 
@@ -108,4 +110,5 @@ __all__ = [
     "list_models",
     "load",
     "train",
+    "verify",
 ]

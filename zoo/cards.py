@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,9 @@ from zoo.conditions import Condition
 from zoo.config import CardConfig, Config, Name, validate
 from zoo.errors import NotFoundError
 from zoo.files import read_json, to_json, write_atomically
-from zoo.images import Images
+from zoo.images import Images, binary
+from zoo.model import Model, load
+from zoo.noise import Noise
 from zoo.registry import registry
 from zoo.spec import ModelSpec
 from zoo.weights import CONFIG, WEIGHTS, build, read_config
@@ -20,6 +22,9 @@ from zoo.weights import CONFIG, WEIGHTS, build, read_config
 FACTS = "evaluation.json"
 README = "README.md"
 PICTURE = "samples.png"
+GOLDEN = ("encode", "log_prob", "elbo", "infer", "features")
+"""Methods whose results a card records; what samples and translates is seen in its picture."""
+GOLDEN_IMAGES = 4
 LIBRARY = "genzoo"
 """The Hub's library_name, also the name of the distribution."""
 
@@ -47,6 +52,21 @@ class Training(Config):
     software: dict[str, str]
 
 
+class Reference(Config):
+    """What tells two sets of images apart, where a figure compares sets by their features."""
+
+    backbone: str
+    """Whose features: a judge's card, a timm model, or inception."""
+    weights: str
+    """sha256 of its weights."""
+    resize: str
+    """How images become its input."""
+    statistics: str
+    """sha256 of the real images' mean and covariance."""
+    n: int
+    """Real images."""
+
+
 class Metric(Config):
     """One figure with all that is needed to compare or repeat it."""
 
@@ -59,11 +79,14 @@ class Metric(Config):
     data: str
     split: str
     n: int
-    """Images it was measured on."""
+    """Images it was measured on; of a sampler, its samples."""
     seed: int
     protocol: str
+    floor: float | None = None
+    """The same figure of as many training images, in place of samples: what the data themselves come to."""
     baseline: str = ""
-    """What the figure may be compared with, measured the same way."""
+    """What else the figure may be compared with."""
+    reference: Reference | None = None
 
 
 class Cost(Config):
@@ -71,9 +94,22 @@ class Cost(Config):
 
     parameters: int
     bytes: int
+    """Of the weights' file."""
+    memory: int
+    """Bytes at the peak of loading the card and making 16 images: of the process, or on a GPU of the device."""
     seconds: float
     """For 16 images, loaded and warm."""
     machine: str
+
+
+class Evaluation(Config):
+    """When and with what the figures were measured."""
+
+    device: str
+    seconds: float
+    software: dict[str, str]
+    commit: str = ""
+    """Of zoo, where it ran from a clone."""
 
 
 class Facts(Config):
@@ -85,7 +121,11 @@ class Facts(Config):
     limits: list[str]
     training: Training
     metrics: list[Metric] = Field(default_factory=list)
-    cost: Cost | None = None
+    evaluation: Evaluation | None = None
+    costs: list[Cost] = Field(default_factory=list)
+    """One for each kind of machine it was measured on."""
+    golden: dict[str, list[float]] = Field(default_factory=dict)
+    """By method, values of its results on fixed inputs, which `zoo verify` finds again; so it does the picture."""
     picture_inputs: Name | None = None
     """Of a translator: the card whose samples (seed 0) are the inputs in its picture."""
     picture_rows: list[dict[str, str | bool | float | list[float]]] = Field(default_factory=list)
@@ -202,6 +242,12 @@ def figure(metric: Metric) -> str:
     return f"{text} {metric.unit}".strip()
 
 
+def beside_it(metric: Metric) -> str:
+    """What a figure may be compared with: the data themselves, and what else its measure found."""
+    floor = "" if metric.floor is None else f"training images: {metric.floor:.4g}"
+    return "; ".join(filter(None, (floor, metric.baseline)))
+
+
 def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} second{'' if round(seconds) == 1 else 's'}"
@@ -209,6 +255,8 @@ def duration(seconds: float) -> str:
 
 
 def megabytes(size: int) -> str:
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
@@ -221,7 +269,29 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def golden(model: Model) -> dict[str, list[float]]:
+    """A few values of each method's results on fixed noise images: what `zoo verify` finds again if all is well."""
+    p = model.preparation
+    x = Noise(0, 0, GOLDEN_IMAGES).uniform(p.channels, p.size, p.size)
+    x = binary(x) if p.binarize else x
+    found: dict[str, list[float]] = {}
+    for method in GOLDEN:
+        if method in model.spec.capabilities:
+            result = getattr(model, method)(x)
+            parts = result if isinstance(result, dict) else {"": result}
+            found |= {f"{method}.{key}".rstrip("."): _values(value) for key, value in parts.items()}
+    return found
+
+
+def _values(x: torch.Tensor) -> list[float]:
+    """At most 16 values, evenly spaced over a tensor, to six digits."""
+    flat = x.detach().double().flatten()
+    places = torch.linspace(0, len(flat) - 1, min(16, len(flat))).long()
+    return [float(f"{value:.6g}") for value in flat[places].tolist()]
+
+
 FILTERS = {
+    "beside_it": beside_it,
     "cell": cell,
     "duration": duration,
     "figure": figure,
@@ -246,8 +316,6 @@ def picture(
     The inputs are samples of another card, never images of a data set; without such a card, as on a machine that does
     not have it, there is no picture.
     """
-    from zoo.model import Model, load
-
     model = Model(module, spec, config, device=str(next(module.parameters()).device))
     if "sample" in spec.capabilities:
         return samples(model, shown, columns)
@@ -260,14 +328,14 @@ def picture(
     return beside(model, given.tensor, shown)
 
 
-def samples(model: Any, shown: Sequence[Mapping[str, Any]], columns: int) -> Images:
+def samples(model: Model, shown: Sequence[Mapping[str, Any]], columns: int) -> Images:
     """A square of samples at seed 0, or with `shown` a row of the same noise for each."""
     if not shown:
-        return cast(Images, model.sample(3 * columns, seed=0))
+        return model.sample(3 * columns, seed=0)
     return Images(torch.cat([model.sample(columns, seed=0, **row).tensor for row in shown]), columns=columns)
 
 
-def beside(model: Any, images: Any, shown: Sequence[Mapping[str, Any]]) -> Images:
+def beside(model: Model, images: Any, shown: Sequence[Mapping[str, Any]]) -> Images:
     """A translator's work in rows: the images, what the model is given, what it makes of them under each condition."""
     plain, given = model.prepare(images), model.prepare(images, filtered=True)
     made = [model.translate(given, prepared=True, **row).tensor for row in shown or [{}]]

@@ -4,8 +4,10 @@ import contextlib
 import inspect
 import math
 import os
+import platform
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import MethodType
 from typing import Any, TypeVar, cast
 
@@ -298,6 +300,18 @@ def pick_device(device: str) -> torch.device:
             f"device {device!r} cannot be used here: {str(error).splitlines()[0]}", "Use device='auto'."
         ) from error
     return chosen
+
+
+def machine(device: torch.device) -> str:
+    """The device in words that mean something to others."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    threads = torch.get_num_threads()
+    return f"CPU ({model}, {threads} thread{'' if threads == 1 else 's'})"
 
 
 def fresh_seed(seed: int | None) -> int:

@@ -9,7 +9,7 @@ from zoo.conditions import Condition
 from zoo.spec import ModelSpec, Preparation, Recipe
 
 if TYPE_CHECKING:
-    from zoo.cards import Facts, Metric
+    from zoo.cards import Cost, Facts, Metric
     from zoo.config import CardConfig
 
 Facet = tuple[str, str]
@@ -75,12 +75,11 @@ def fact_rows(facts: "Facts") -> list[Facet]:
     """How a card was made, how good it is, what it costs, and what it must not be used for."""
     from zoo.cards import duration
 
-    training, cost = facts.training, facts.cost
+    training = facts.training
     budget = (
         f"{training.images:,} images of {training.data}, {training.steps:,} steps of {training.batch_size} "
         f"({training.passes:.3g} passes), {duration(training.seconds)} on {training.device}"
     )
-    speed = f"16 images in {cost.seconds:.2g} s on {cost.machine}" if cost else "not measured yet"
     return [
         ("summary", facts.summary),
         ("training", budget),
@@ -89,10 +88,17 @@ def fact_rows(facts: "Facts") -> list[Facet]:
             [(f"figure {metric.name}", _metric(metric)) for metric in facts.metrics]
             or [("figures", "not evaluated yet")]
         ),
-        ("cost", f"{cost.parameters:,} parameters; {speed}" if cost else speed),
+        *([("cost", _cost(cost)) for cost in facts.costs] or [("cost", "not measured yet")]),
         ("licence", f"{facts.license}: {facts.data_terms}"),
         *[("limit", limit) for limit in facts.limits],
     ]
+
+
+def _cost(cost: "Cost") -> str:
+    from zoo.cards import megabytes
+
+    memory = f", {megabytes(cost.memory)} of memory at the peak" if cost.memory else ""
+    return f"{cost.parameters:,} parameters; 16 images in {cost.seconds:.2g} s{memory} on {cost.machine}"
 
 
 def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:
@@ -114,9 +120,9 @@ def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:
 
 def metric_rows(metrics: "Sequence[Metric]") -> list[tuple[str, ...]]:
     """Figures, one a row, under METRIC_HEADERS."""
-    from zoo.cards import figure
+    from zoo.cards import beside_it, figure
 
-    return [(m.name, figure(m), m.better, _measured(m), m.baseline, m.protocol) for m in metrics]
+    return [(m.name, figure(m), m.better, _measured(m), beside_it(m), m.protocol) for m in metrics]
 
 
 def _family(spec: ModelSpec) -> list[Facet]:
@@ -134,10 +140,10 @@ def _settings(values: Mapping[str, Any]) -> str:
 
 
 def _metric(metric: "Metric") -> str:
-    from zoo.cards import figure
+    from zoo.cards import beside_it, figure
 
-    baseline = f" ({metric.baseline})" if metric.baseline else ""
-    return f"{figure(metric)}{baseline}; {metric.better} is better; {_measured(metric)}. {metric.protocol}"
+    beside = f" ({beside_it(metric)})" if beside_it(metric) else ""
+    return f"{figure(metric)}{beside}; {metric.better} is better; {_measured(metric)}. {metric.protocol}"
 
 
 def _measured(metric: "Metric") -> str:

@@ -42,10 +42,23 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "weights": "float16",
                     },
                     license="other",
+                    judge="judge-celeba",
                     limits=(
                         "Faces only, 64x64, aligned as CelebA aligns them; backgrounds and accessories are vague.",
                         "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",
                     ),
+                ),
+                zoo.Recipe(
+                    name="dcgan-celeba-tutorial",
+                    summary="Faces at 64x64 from a DCGAN with the settings of PyTorch's own tutorial: a baseline.",
+                    data="flwrlabs/celeba",
+                    config={"width": 64, "kernel": 4},
+                    preparation=zoo.Preparation(size=64, crop=148 / 178),
+                    # As published there: no augmentation, no averaging, the raw weights. A fifth of its images.
+                    train={"steps": 1_600, "batch_size": 128, "precision": "bfloat16"},
+                    license="other",
+                    judge="judge-celeba",
+                    limits=("A baseline to measure others by, not a model to use.",),
                 ),
             ),
         )

@@ -47,6 +47,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     inputs="dcgan-celeba",
                     license="other",
+                    judge="judge-celeba",
                     limits=(
                         "A small budget on a CPU: textures are rough and colours patchy; more training would help.",
                         "Drawings of faces only, 64x64, aligned as CelebA aligns them.",

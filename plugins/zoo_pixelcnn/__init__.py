@@ -39,6 +39,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     published={"log_likelihood": "the paper: -81.30, trained and measured on one fixed draw"},
                     license="cc-by-sa-3.0",
+                    judge="judge-mnist",
                     limits=(
                         "A small net and a small budget on a CPU: some nats short of the paper's; more training helps.",
                         "Binary images: each training image is a fresh Bernoulli draw of its grey values (dynamic "

@@ -33,6 +33,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     preparation=zoo.Preparation(size=28, mode="L"),
                     train={"steps": 2_600, "batch_size": 32, "ema": 0.995, "precision": "bfloat16"},
                     license="cc-by-sa-3.0",
+                    judge="judge-mnist",
                     limits=(
                         "A small net and a small budget on a CPU: many samples are broken digits.",
                         "Its densities do not tell digits from other images: flows give simple images high ones too.",
@@ -47,6 +48,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     train={"steps": 1_400, "batch_size": 32, "flip": True, "ema": 0.995, "precision": "bfloat16"},
                     published={"bits_per_dim_bound": "the paper: 3.02 at 64x64 on all of CelebA"},
                     license="other",
+                    judge="judge-celeba",
                     limits=(
                         "32x32 where the paper has 64x64, half its width, and a small budget on a CPU: its bits per "
                         "dimension do not compare with the paper's, and many samples are distorted faces.",

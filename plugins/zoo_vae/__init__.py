@@ -32,6 +32,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     preparation=zoo.Preparation(size=28, mode="L", binarize=True),
                     train={"steps": 40_000, "batch_size": 128, "ema": 0.999, "precision": "bfloat16"},
                     license="cc-by-sa-3.0",
+                    judge="judge-mnist",
                     limits=(
                         "Binary images: each training image is a fresh Bernoulli draw of its grey values (dynamic "
                         "binarisation), so its figures do not compare with those on grey values.",
@@ -62,6 +63,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "weights": "float16",
                     },
                     license="other",
+                    judge="judge-celeba",
                     limits=(
                         "A small budget on a CPU: many samples are blotchy or tinted orange; more training would help.",
                         "Samples are blurred, as those of a VAE with independent pixels are: it draws the mean of all "

@@ -42,6 +42,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "weights": "float16",
                     },
                     license="other",
+                    judge="judge-celeba",
                     limits=(
                         "A small net and a small budget on a CPU (the paper trains 200,000 steps): many faces are "
                         "misshapen or blotchy; more training would help.",

@@ -1,0 +1,76 @@
+"""What a card costs, measured in a process of its own: nothing else has a part in its memory."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from zoo import cards
+from zoo.errors import ZooError
+from zoo.files import parse_json
+from zoo.model import Model, load, machine
+from zoo.weights import WEIGHTS
+
+TIMES = 5
+
+
+def cost(folder: Path, device: str) -> cards.Cost:
+    """Parameters, bytes, peak memory, and the time that 16 images take, loaded and warm: the median of five goes."""
+    command = [sys.executable, "-m", "zoo.cost", str(folder), device]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+        raise ZooError(f"{folder}: its cost could not be measured: {last}")
+    return cards.Cost(**parse_json(done.stdout.splitlines()[-1].encode(), "cost"))
+
+
+def measure(folder: Path, device: str) -> cards.Cost:
+    """`cost`, in this process."""
+    model = load(folder, device=device)
+    go(model)
+    seconds = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        go(model)
+        seconds.append(time.perf_counter() - started)
+    return cards.Cost(
+        parameters=sum(p.numel() for p in model.module.parameters()),
+        bytes=(folder / WEIGHTS).stat().st_size,
+        memory=peak_memory(model.device),
+        seconds=float(f"{sorted(seconds)[TIMES // 2]:.3g}"),
+        machine=machine(model.device),
+    )
+
+
+def go(model: Model) -> None:
+    """16 images by what the model is for."""
+    p = model.preparation
+    x = torch.full((16, p.channels, p.size, p.size), 0.5)
+    if "sample" in model.spec.capabilities:
+        model.sample(16, seed=0)
+    elif "translate" in model.spec.capabilities:
+        model.translate(x)
+    else:
+        model.infer(x)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: on a GPU what torch has held there, else the whole process; 0 where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2]).model_dump()))
+    except ZooError as problem:
+        sys.exit(problem.message)

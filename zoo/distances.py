@@ -1,0 +1,202 @@
+"""Distances between sets of images or of their features, and from an image to a set: functions of tensors alone."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.errors import InputError
+
+PATCH = 7
+"""Side of the patches whose distributions the sliced Wasserstein distance compares."""
+BLOCK = 100
+"""Images of a set in a block of the kernel distance, at most."""
+CHUNK = 256
+"""Images whose distances to a whole set are held at once: 20 MB against 10,000 images."""
+ROUND_OFF = 1e-6
+"""Features nearer than this share of their length are the same: they come as float32."""
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor, seed: int, patches: int = 128, directions: int = 512) -> float:
+    """Mean over pyramid levels of the sliced W1 between 7x7 patches of two equally large sets (n, c, h, w).
+
+    Patches of a level are normalised by the mean and deviation of each channel of their own set, as in the paper. Both
+    sets are cut at the same places, so that a set is at distance 0 from itself.
+    """
+    if a.shape != b.shape:
+        raise InputError(f"two sets of one shape are needed, found {tuple(a.shape)} and {tuple(b.shape)}")
+    draws = torch.Generator().manual_seed(seed)
+    distances = [
+        _level_distance(*levels, draws, patches, directions) for levels in zip(_pyramid(a), _pyramid(b), strict=True)
+    ]
+    return sum(distances) / len(distances)
+
+
+def _level_distance(a: Tensor, b: Tensor, draws: torch.Generator, patches: int, directions: int) -> float:
+    """Sliced W1 between the patches of one level: in one dimension, sorting pairs the points as transport does."""
+    n, c, h, w = a.shape
+    axes = F.normalize(torch.randn(directions, c * PATCH**2, generator=draws), dim=1)
+    rows, columns = (torch.randint(side - PATCH + 1, (n, patches, 1, 1), generator=draws) for side in (h, w))
+    sets = [_patches(x, rows, columns) for x in (a, b)]
+    total = 0.0
+    for first in range(0, directions, 64):  # all directions at once would take gigabytes
+        one, other = ((axes[first : first + 64] @ x.T).sort(1).values for x in sets)
+        total += (one - other).abs().mean(1).sum().item()
+    return total / directions
+
+
+def _pyramid(x: Tensor) -> list[Tensor]:
+    """Laplacian levels, halving as long as the result has 16 pixels or more; the last is the low-pass rest."""
+    levels = []
+    while x.shape[-1] % 2 == 0 and x.shape[-1] >= 32:
+        small = F.avg_pool2d(x, 2)
+        levels.append(x - F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False))
+        x = small
+    return [*levels, x]
+
+
+def _patches(x: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
+    """(n * count, c * 49): 7x7 windows with corners (n, count, 1, 1), normalised by channel over the whole set."""
+    n, c = x.shape[:2]
+    rows, columns = tops + torch.arange(PATCH)[:, None], lefts + torch.arange(PATCH)
+    found = x.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1, 1), rows, columns].reshape(-1, PATCH**2, c)
+    found = (found - found.mean((0, 1))) / found.std((0, 1)).clamp_min(1e-8)
+    return found.flatten(1)
+
+
+def detail(x: Tensor) -> Tensor:
+    """Mean over images of the variance over pixels of the 3x3 Laplacian of their grey values."""
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    return F.conv2d(x.mean(1, keepdim=True), kernel).flatten(1).var(1).mean()
+
+
+def nearest(x: Tensor, among: Tensor, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
+    """Euclidean distance (n,) from each image to its nearest neighbour, and the neighbour's index (n,)."""
+    flat, distances, indices = among.flatten(1), [], []
+    for rows in torch.split(x.flatten(1), chunk):
+        # Matrix products find the neighbour fast but leave a copy at a distance above 0; the difference does not.
+        found = torch.cdist(rows, flat).argmin(1)
+        distances.append((rows - flat[found]).square().sum(1).sqrt())
+        indices.append(found)
+    return torch.cat(distances), torch.cat(indices)
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and unbiased covariance (d, d) of features (n, d), in float64. InputError for fewer than two rows."""
+    _check(2, "a covariance", features=features)
+    x = features.double()
+    mean = x.mean(0)
+    return mean, (x - mean).T @ (x - mean) / (len(x) - 1)
+
+
+def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
+    """|mean_a - mean_b|^2 + tr(A + B - 2 (AB)^1/2), squared units of the features (Heusel et al. 2017, equation 6).
+
+    Means (d,) and covariances (d, d) as `moments` gives them; covariances may be singular, as those of fewer than d
+    images are. The fit of few images is biased upwards: compare figures of equally many only. InputError for moments
+    that are not finite or do not fit together.
+    """
+    for name, mean, cov in (("first", mean_a, cov_a), ("second", mean_b, cov_b)):
+        d = mean_a.numel()
+        if mean.shape != (d,) or cov.shape != (d, d):
+            shapes = f"mean {tuple(mean.shape)}, covariance {tuple(cov.shape)}"
+            raise InputError(f"{name} Gaussian: shapes (d,) and (d, d) with d = {d} are needed, found {shapes}")
+        if not (mean.isfinite().all() and cov.isfinite().all()):
+            raise InputError(f"the {name} Gaussian's moments are not finite")
+    apart = (mean_a.double() - mean_b.double()).square().sum()
+    spread = cov_a.double().trace() + cov_b.double().trace()
+    # With A = KK' and B = LL', the eigenvalues of AB are the squared singular values of K'L. Singular values keep the
+    # precision that the square roots of AB's eigenvalues lose: those of round-off are 1e-8 instead of 1e-16.
+    overlap = torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()
+    return max(0.0, float(apart + spread - 2 * overlap))
+
+
+def _factor(cov: Tensor) -> Tensor:
+    """L with L L' = cov, (d, d); eigenvalues that are round-off, negative ones too, are taken as 0."""
+    values, vectors = torch.linalg.eigh(cov.double())
+    noise = len(values) * torch.finfo(values.dtype).eps * values.max()
+    factor: Tensor = vectors * values.where(values > noise, 0.0).sqrt()
+    return factor
+
+
+def kernel_distance(real: Tensor, fake: Tensor, blocks: int | None = None) -> tuple[float, float]:
+    """Unbiased squared MMD of features (n, d), and its standard error (Binkowski et al. 2018, section 4).
+
+    The kernel is (x.y / d + 1)^3. Each set is cut at random, always in the same way, into disjoint blocks, of BLOCK
+    images at most unless told how many; the value is the mean over pairs of blocks (Zaremba et al. 2013), each
+    independent of the others, so that their spread gives the standard error. Sets of one distribution are at 0 on
+    average, so the value may be negative. Of the larger set, and of a division's remainder, images are left out.
+    InputError for features that are not finite or of two widths, or for too few images: two blocks of two are the least.
+    """
+    from torchmetrics.image.kid import poly_mmd
+
+    _check(4, "two blocks of two", real=real, fake=fake)
+    n = min(len(real), len(fake))
+    blocks = max(2, math.ceil(n / BLOCK)) if blocks is None else blocks
+    if not 2 <= blocks <= n // 2:
+        raise InputError(f"blocks: {n} images make from 2 to {n // 2} blocks of two or more, not {blocks}")
+    # Not in their order: a set sorted by class has blocks of one class each, a translation is paired with its input.
+    draws = torch.Generator().manual_seed(0)
+    cut = [
+        x[torch.randperm(len(x), generator=draws)[: n // blocks * blocks].to(x.device)].double().chunk(blocks)
+        for x in (real, fake)
+    ]
+    found = torch.stack([poly_mmd(*pair) for pair in zip(*cut, strict=True)])
+    return found.mean().item(), (found.std() / math.sqrt(blocks)).item()
+
+
+def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
+    """Whether each fake is in the real manifold (n_fake,), and each real in the fake one (n_real,): booleans.
+
+    Their means are improved precision and recall (Kynkaanniemi et al. 2019, equations 1 and 2). The manifold of
+    features (n, d) is the union of balls around them that reach to their k-th nearest neighbours. InputError for
+    features that are not finite or of two widths, or unless 1 <= k < n for both sets.
+    """
+    _check_neighbours(k, real, fake)
+    precision, recall = (
+        torch.stack([inside.any(0) for inside in _inside(centres, points, k)]).any(0)
+        for centres, points in ((real, fake), (fake, real))
+    )
+    return precision, recall
+
+
+def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
+    """The number of real balls around each fake over k (n_fake,), and whether each real ball has a fake (n_real,).
+
+    Their means are density and coverage (Naeem et al. 2020, section 3); balls and errors as in `precision_recall`. For
+    two sets of one distribution density is 1 on average, and coverage about 1 - 2^-k if they are large and equal.
+    """
+    _check_neighbours(k, real, fake)
+    counts, covered = zip(*((inside.sum(0), inside.any(1)) for inside in _inside(real, fake, k)), strict=True)
+    return torch.stack(counts).sum(0) / k, torch.cat(covered)
+
+
+def _inside(centres: Tensor, points: Tensor, k: int) -> Iterator[Tensor]:
+    """For chunks of centres, whether each point (columns) is in the closed ball to the centre's k-th neighbour."""
+    centres, points = centres.double(), points.double()
+    for rows in torch.split(centres, CHUNK):
+        radii = torch.cdist(rows, centres).kthvalue(k + 1, dim=1).values  # the nearest is the centre itself
+        # Of copies, and of a point that is the k-th neighbour itself, round-off would else decide.
+        yield torch.cdist(rows, points) <= (radii + ROUND_OFF * rows.norm(dim=1))[:, None]
+
+
+def _check_neighbours(k: int, real: Tensor, fake: Tensor) -> None:
+    if k < 1:
+        raise InputError(f"k: a number of neighbours is 1 or more, not {k}")
+    _check(k + 1, f"k = {k} neighbours", real=real, fake=fake)
+
+
+def _check(least: int, purpose: str, **sets: Tensor) -> None:
+    """InputError that names the set, unless all are finite features (n, d) of one width and n >= least."""
+    for name, x in sets.items():
+        if x.ndim != 2:
+            raise InputError(f"{name}: features of shape (n, d) are needed, found {tuple(x.shape)}")
+        if len(x) < least:
+            raise InputError(f"{name}: {purpose} of features needs {least} images or more, found {len(x)}")
+        if bad := int((~x.isfinite()).any(1).sum()):
+            raise InputError(f"{name}: features of {bad} of {len(x)} images are not finite")
+    if len({x.shape[1] for x in sets.values()}) > 1:
+        widths = ", ".join(f"{name} {x.shape[1]}" for name, x in sets.items())
+        raise InputError(f"features of one width are needed, found {widths}", "Take both from the same backbone.")
