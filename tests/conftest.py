@@ -15,6 +15,7 @@ from typing import Any
 HOME = tempfile.mkdtemp(prefix="zoo-tests-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.update(HF_HOME=HOME, HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+os.environ["ZOO_CACHE"] = str(Path(HOME) / "zoo")
 
 import pytest  # noqa: E402  (the environment comes first)
 

@@ -21,9 +21,10 @@ FLOORS = (
     {"hookspecs", "config", "images"},
     {"registry"},
     # hub stands below model, not above it as the plan had it: `zoo.load` turns a name into a folder.
-    {"weights", "hub"},
+    {"weights", "hub", "cache"},
     {"model", "data"},
     {"cards", "run"},
+    {"rounding"},
     {"recipes", "features", "cost"},
     {"bench", "testing", "terminal", "budget"},
     {"measures"},

@@ -23,6 +23,7 @@ from zoo import cards, hub
 from zoo.cli import app
 from zoo.conditions import Categorical, Continuous, Flags
 from zoo.registry import Plugin, registry
+from zoo.verification import Check
 
 ZOO = Path(sys.executable).with_name("zoo")
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
@@ -477,10 +478,47 @@ def test_evaluate_shows_the_figures_it_gets(run: Callable[..., Any], monkeypatch
         return [metric]
 
     monkeypatch.setattr(zoo, "evaluate", evaluate, raising=False)
-    shown = run("evaluate", "dcgan-tiny", "--data", "folder", "--limit", 5, "--seed", 3)
+    options = ("--limit", 5, "--seed", 3, "--backbone", "resnet18", "--neighbours", "near.png")
+    shown = run("evaluate", "dcgan-tiny", "--data", "folder", *options)
     assert re.split(r"\s{2,}", shown.stdout.splitlines()[1])[:3] == ["fid", "12.35", "lower"]
     assert (asked["name"], asked["data"], asked["limit"], asked["seed"]) == ("dcgan-tiny", "folder", 5, 3)
+    assert (asked["backbone"], asked["neighbours"]) == ("resnet18", Path("near.png"))
     assert json.loads(run("evaluate", "dcgan-tiny", "--json").stdout)[0]["protocol"] == "of a test"
+
+
+@pytest.mark.parametrize(("state", "status"), [("pass", 0), ("skipped", 0), ("fail", 1)])
+def test_verify_shows_a_row_a_check_and_ends_with_1_if_one_failed(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, state: Any, status: int
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def verify(name: str, **given: Any) -> list[Check]:
+        asked.update(given, name=name)
+        return [Check("weights", "pass"), Check("files", state, found="notes\x1b[31m.txt", why="move it")]
+
+    monkeypatch.setattr(zoo, "verify", verify, raising=False)
+    result = run("verify", "dcgan-tiny", "--data", "folder", "--judge", "judge-tiny")
+    assert (result.exit_code, result.stderr) == (status, "")
+    assert re.split(r"\s{2,}", result.stdout.splitlines()[2]) == [
+        "dcgan-tiny",
+        "files",
+        state,
+        "notes[31m.txt",
+        "move it",
+    ]
+    assert asked == {"name": "dcgan-tiny", "data": "folder", "judge": "judge-tiny", "device": "auto", "progress": False}
+    found = run("verify", "dcgan-tiny", "--json")
+    assert found.exit_code == status
+    assert [(entry["card"], entry["state"]) for entry in json.loads(found.stdout)] == [
+        ("dcgan-tiny", "pass"),
+        ("dcgan-tiny", state),
+    ]
+
+
+def test_verify_of_an_unknown_card_is_a_line_with_a_suggestion(run: Callable[..., Any]) -> None:
+    result = run("verify", "dcgan-celebs")
+    assert result.exit_code == 1
+    assert re.fullmatch(r"error: no card 'dcgan-celebs'\n  Did you mean 'dcgan-celeba'.*\n", result.stderr)
 
 
 def test_every_command_and_option_explains_itself() -> None:

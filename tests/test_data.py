@@ -1,7 +1,11 @@
 """Sources of data sets, what is said about bad ones, and the laws of batches."""
 
+import errno
+import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import torch
 from PIL import Image
 from tables import classes, flags, write_table
 
+from zoo import cache, data
 from zoo.data import Batches, Dataset, augment, load_dataset
 from zoo.errors import DataError
 from zoo.spec import Preparation
@@ -132,6 +137,221 @@ def test_two_columns_part_the_images_and_leave_out_what_is_in_neither_or_both(
 def test_integer_labels_without_names_are_their_own_names(pictures: Sequence[Path], tmp_path: Path) -> None:
     folder = write_table(tmp_path, pictures, digit=(datasets.Value("int32"), [3, 1, 4, 1, 5, 0, 2, 6]))
     assert load_dataset(folder, SMALL, kind="labelled", columns={"label": "digit"}).names == tuple("0123456")
+
+
+# The cache
+
+
+class Count:
+    """Counts the images that are decoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.images, decode_one = 0, data._decode_one
+
+        def counted(*arguments: Any) -> Any:
+            self.images += 1
+            return decode_one(*arguments)
+
+        monkeypatch.setattr(data, "_decode_one", counted)
+
+    def of(self, *arguments: Any, **options: Any) -> tuple[int, Dataset]:
+        """How many images a call of `load_dataset` decodes, and its result."""
+        before = self.images
+        found = load_dataset(*arguments, **options)
+        return self.images - before, found
+
+
+@pytest.fixture
+def count(monkeypatch: pytest.MonkeyPatch) -> Count:
+    return Count(monkeypatch)
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of this test's own, not yet made."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_images_are_decoded_once(copied: Path, count: Count, cached: Path) -> None:
+    cold, first = count.of(copied, SMALL)
+    warm, second = count.of(copied, SMALL)
+    assert (cold, warm) == (8, 0)
+    assert torch.equal(first.images, second.images)
+    assert first.fingerprint == second.fingerprint
+    assert count.of(copied, Preparation(size=16, filter="any", binarize=True))[0] == 0  # the bytes are the same
+    assert [path.stat().st_size for path in cached.iterdir()] == [32 + 8 * 3 * 16 * 16]
+
+
+@pytest.mark.parametrize("other", [{"size": 8}, {"mode": "L"}, {"crop": 0.9}], ids=str)
+def test_another_preparation_is_decoded_anew(other: dict[str, Any], copied: Path, count: Count, cached: Path) -> None:
+    count.of(copied, SMALL)
+    assert count.of(copied, replace(SMALL, **other))[0] == 8
+
+
+def test_columns_and_splits_are_told_apart(
+    pictures: Sequence[Path], tmp_path: Path, count: Count, cached: Path
+) -> None:
+    cells = [{"bytes": p.read_bytes(), "path": None} for p in reversed(pictures)]
+    folder = write_table(tmp_path / "set", pictures, sketch=(datasets.Image(), cells))
+    write_table(folder, pictures[::-1], split="test", sketch=(datasets.Image(), cells))
+    for _ in range(2):
+        pairs = load_dataset(folder, SMALL, kind="pairs", columns={"input": "sketch"})
+        assert pairs.inputs is not None
+        assert torch.equal(pairs.inputs.flip(0), pairs.images)
+        assert torch.equal(load_dataset(folder, SMALL, split="test").images, pairs.inputs)
+    assert count.images == 8 + 8 + 8
+
+
+def test_parts_of_a_split_are_taken_from_the_whole_or_cached_by_themselves(
+    pictures: Sequence[Path], tmp_path: Path, count: Count, cached: Path
+) -> None:
+    columns = {"dark": flags([1, 0, 1, 0, 1, 0, 0, 1]), "fair": flags([0, 1, 1, 0, 0, 1, 0, 0])}
+    folder = write_table(tmp_path / "set", pictures, **columns)
+    domains: dict[str, Any] = {"kind": "unpaired", "columns": {"domain": "dark,fair"}}
+    assert [count.of(folder, SMALL, **domains)[0] for _ in range(2)] == [5, 0]
+    assert [count.of(folder, SMALL, limit=3)[0] for _ in range(2)] == [3, 0]
+    decoded, whole = count.of(folder, SMALL)
+    assert decoded == 8
+    shutil.rmtree(cached)
+    load_dataset(folder, SMALL)
+    for picked, options in (([0, 1, 4, 5, 7], domains), ([0, 1, 2], {"limit": 3})):
+        decoded, part = count.of(folder, SMALL, **options)
+        assert decoded == 0
+        assert torch.equal(part.images, whole.images[picked])
+
+
+def test_a_replaced_file_of_the_same_size_and_date_is_noticed(copied: Path, count: Count, cached: Path) -> None:
+    for name, shade in (("a.png", 10), ("b.png", 200)):
+        Image.new("RGB", (32, 32), (shade,) * 3).save(copied / name)
+    first, second = copied / "a.png", copied / "b.png"
+    size = max(first.stat().st_size, second.stat().st_size)
+    for path in (first, second):
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+    before = load_dataset(copied, SMALL)
+    state = first.stat()
+    first.write_bytes(second.read_bytes())
+    os.utime(first, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (first.stat().st_size, first.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    decoded, after = count.of(copied, SMALL)
+    assert decoded == 10
+    assert not torch.equal(before.images, after.images)
+
+
+def test_an_added_or_removed_file_is_noticed(copied: Path, count: Count, cached: Path) -> None:
+    load_dataset(copied, SMALL)
+    (copied / "000.png").unlink()
+    assert count.of(copied, SMALL)[0] == 7
+    shutil.copy(copied / "001.png", copied / "999.png")
+    assert count.of(copied, SMALL)[0] == 8
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes() + b"x"),
+        lambda path: path.write_bytes(path.read_bytes()[:-9] + bytes([path.read_bytes()[-9] ^ 1]) + bytes(8)),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    ],
+    ids=["cut short", "too long", "other bytes", "empty", "zeros"],
+)
+def test_a_damaged_cache_file_is_decoded_anew(
+    damage: Callable[[Path], object], copied: Path, count: Count, cached: Path
+) -> None:
+    _, first = count.of(copied, SMALL)
+    (file,) = cached.iterdir()
+    damage(file)
+    decoded, second = count.of(copied, SMALL)
+    assert decoded == 8
+    assert torch.equal(first.images, second.images)
+    assert count.of(copied, SMALL)[0] == 0  # mended
+
+
+def test_a_file_under_the_name_of_another_is_not_trusted(
+    copied: Path, faces: Path, tmp_path: Path, count: Count, cached: Path
+) -> None:
+    load_dataset(copied, SMALL)
+    (own,) = cached.iterdir()
+    (tmp_path / "others").mkdir()
+    for picture in sorted(faces.iterdir())[8:16]:
+        shutil.copy(picture, tmp_path / "others")
+    load_dataset(tmp_path / "others", SMALL)
+    (other,) = set(cached.iterdir()) - {own}
+    shutil.copy(other, own)
+    assert count.of(copied, SMALL)[0] == 8
+
+
+def test_images_that_changed_while_they_were_read_are_not_cached(
+    copied: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode_one = data._decode_one
+
+    def slow(*arguments: Any) -> Any:
+        (copied / "000.png").touch()
+        return decode_one(*arguments)
+
+    monkeypatch.setattr(data, "_decode_one", slow)
+    load_dataset(copied, SMALL)
+    assert not cached.exists()
+
+
+def test_a_new_way_of_decoding_leaves_the_old_files_alone(
+    copied: Path, count: Count, cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_dataset(copied, SMALL)
+    monkeypatch.setattr(data, "DECODING", data.DECODING + 1)
+    assert count.of(copied, SMALL)[0] == 8
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(copied: Path, tmp_path: Path, count: Count) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file" / "cache"))
+        with pytest.warns(UserWarning, match="Not a directory; ZOO_CACHE names another folder"):
+            assert len(count.of(copied, SMALL)[1]) == 8
+
+
+def test_a_full_disk_costs_a_warning_and_leaves_nothing(
+    copied: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("zoo.files.fsync", full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        assert len(load_dataset(copied, SMALL)) == 8
+    assert not list(cached.iterdir())
+
+
+def test_the_cache_can_be_turned_off_and_has_the_usual_place(
+    copied: Path, tmp_path: Path, count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("ZOO_CACHE", "off")
+    assert [count.of(copied, SMALL)[0] for _ in range(2)] == [8, 8]
+    assert not (tmp_path / "xdg").exists()
+    monkeypatch.delenv("ZOO_CACHE")
+    assert cache.location() == tmp_path / "xdg" / "zoo" / "data"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the standard says to ignore
+    assert cache.location() == tmp_path / "home" / ".cache" / "zoo" / "data"
+
+
+def test_what_no_run_has_read_for_long_is_removed(copied: Path, count: Count, cached: Path) -> None:
+    load_dataset(copied, SMALL)
+    (old,) = cached.iterdir()
+    long_ago = time.time() - cache.UNUSED - 60
+    os.utime(old, (long_ago, long_ago))
+    assert count.of(copied, SMALL)[0] == 0  # reading it makes it young
+    load_dataset(copied, GREY)
+    assert old.exists()
+    os.utime(old, (long_ago, long_ago))
+    load_dataset(copied, SMALL, limit=2)  # from the whole split: young again
+    os.utime(old, (long_ago, long_ago))
+    load_dataset(copied, Preparation(size=12))
+    assert not old.exists()
 
 
 # Bad sources: the error names what is at fault

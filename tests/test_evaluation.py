@@ -8,27 +8,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from tables import write_table
+from PIL import Image
+from tables import classes, write_table
 from torch import Tensor, nn
 from torch.distributions import Normal
 
 import zoo
-from zoo import cards, evaluation, hub, weights
+from zoo import bench as benches
+from zoo import cards, features, hub, measures, weights
+from zoo.bench import Bench
 from zoo.config import CardConfig
 from zoo.data import Dataset
-from zoo.evaluation import (
-    Bench,
-    class_accuracy,
-    detail,
-    importance_bound,
-    memorisation,
-    nearest,
-    paired_error,
-    sharpness,
-    sliced_wasserstein,
-)
+from zoo.evaluation import load_dataset
+from zoo.measures import class_accuracy, importance_bound, memorisation, paired_error, sharpness
 from zoo.registry import registry
 from zoo.testing import Case
 
@@ -38,85 +33,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-# --- sliced Wasserstein distance
-
-
-def pictures(n: int, side: int = 32) -> Tensor:
-    """Smooth random images with some detail."""
-    rough = torch.rand(n, 3, side // 4, side // 4)
-    return nn.functional.interpolate(rough, (side, side), mode="bilinear") * 0.8 + 0.2 * torch.rand(n, 3, side, side)
-
-
-def distance(a: Tensor, b: Tensor, seed: int = 0, patches: int = 32, directions: int = 64) -> float:
-    return sliced_wasserstein(a, b, seed, patches, directions)
-
-
-def test_a_set_is_at_distance_0_from_itself() -> None:
-    x = pictures(10)
-    assert distance(x, x) == 0
-
-
-def test_the_distance_is_symmetric_and_positive() -> None:
-    a, b = pictures(10), pictures(10).sqrt()
-    assert distance(a, b) == distance(b, a) > 0
-
-
-def test_the_distance_grows_as_a_set_moves_away() -> None:
-    x, noise = pictures(20), torch.rand(20, 3, 32, 32)
-    found = [distance(x, (1 - t) * x + t * noise) for t in (0, 0.2, 0.4, 0.6, 0.8, 1)]
-    assert found == sorted(found)
-    assert found[0] == 0
-    assert found[1] > 0.01
-
-
-def test_the_distance_of_two_samples_of_one_distribution_shrinks_with_their_size() -> None:
-    few, many = distance(pictures(10), pictures(10)), distance(pictures(160), pictures(160))
-    assert many < few / 2
-
-
-def test_patches_are_compared_whatever_their_brightness_and_contrast() -> None:
-    x = pictures(10)
-    assert distance(x, 0.5 * x + 0.3) < 1e-5
-
-
-@pytest.mark.parametrize("power", [1.0, 2.0, 5.0])
-def test_the_distance_of_flat_images_is_that_of_their_grey_values(power: float) -> None:
-    """A patch of a flat image is its value times the vector of 49 ones: one dimension, where W1 sorts.
-
-    Along a random direction u of 49 dimensions that vector has length 7 |u_1| on average, of known mean.
-    """
-    a = torch.linspace(0, 1, 50)
-    b = a**power
-    unit = [(v - v.mean()) / v.std(correction=0) for v in (a, b)]
-    w1 = (unit[0].sort().values - unit[1].sort().values).abs().mean().item()
-    length = 7 * math.exp(math.lgamma(24.5) - math.lgamma(25)) / math.sqrt(math.pi)
-    flat = [v.view(50, 1, 1, 1).expand(50, 1, 16, 16) for v in (a, b)]
-    assert distance(*flat, patches=4, directions=8192) == pytest.approx(length * w1, rel=0.02, abs=1e-6)
-
-
-def test_the_distance_is_a_function_of_its_seed() -> None:
-    a, b = pictures(10), pictures(10)
-    assert distance(a, b, seed=1) == distance(a, b, seed=1) != distance(a, b, seed=2)
-
-
-def test_sets_of_different_size_are_not_compared() -> None:
-    with pytest.raises(zoo.InputError, match="one shape"):
-        distance(pictures(4), pictures(5))
-
-
 # --- nearest neighbours
-
-
-def test_nearest_finds_what_trying_all_finds() -> None:
-    x, among = torch.rand(30, 3, 8, 8), torch.rand(70, 3, 8, 8)
-    every = torch.stack([(row - among).square().flatten(1).sum(1).sqrt().min() for row in x])
-    assert torch.allclose(nearest(x, among), every, rtol=1e-6)
-    assert torch.allclose(nearest(x, among, chunk=7), every, rtol=1e-6)
-
-
-def test_a_copy_is_at_distance_0_exactly() -> None:
-    among = torch.rand(300, 3, 32, 32)
-    assert not nearest(among[100:200], among).any()
 
 
 class Shows(nn.Module):
@@ -201,7 +118,7 @@ def test_the_importance_bound_does_not_depend_on_the_batch_size(monkeypatch: pyt
     x = torch.linspace(-2, 2, 25).view(25, 1, 1, 1)
     whole = importance_bound(SCALAR, x, 50, seed=3)
     assert not torch.equal(whole, importance_bound(SCALAR, x, 50, seed=4))
-    monkeypatch.setattr(evaluation, "MAX_DECODED", 4 * 50)
+    monkeypatch.setattr(measures, "MAX_DECODED", 4 * 50)
     assert torch.equal(whole, importance_bound(SCALAR, x, 50, seed=3))
 
 
@@ -241,12 +158,6 @@ def test_without_an_input_column_the_cards_filter_makes_the_input() -> None:
 # --- fine detail
 
 
-def test_detail_of_a_checkerboard_is_that_of_its_laplacian() -> None:
-    board = (torch.arange(16)[:, None] + torch.arange(16)).remainder(2).float().expand(2, 3, 16, 16)
-    assert detail(board).item() == pytest.approx(16, rel=0.02)  # the Laplacian is +4 and -4 in turn
-    assert detail(torch.full((2, 3, 16, 16), 0.3)).item() == pytest.approx(0, abs=1e-9)
-
-
 def test_blurred_images_are_less_sharp_than_the_data() -> None:
     test, train = dataset(20, "test"), dataset(40)
     blurred = nn.functional.avg_pool2d(test.images / 255, 3, 1, 1)
@@ -283,7 +194,7 @@ class Reads(nn.Module):
 
 @pytest.mark.parametrize("wrong", [0, 3])
 def test_class_accuracy_is_the_share_judged_as_asked(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.evaluation.MAX_SAMPLES", 100)
+    monkeypatch.setattr(measures, "MAX_SAMPLES", 100)
     labels = torch.arange(20) % 10
     shown = torch.full((20, 1, 16, 16), 255 * 0.55).to(torch.uint8)  # every test image looks like an f
     test = Dataset("made", "test", shown, labels=labels, names=tuple("abcdefghij"))
@@ -300,8 +211,9 @@ def test_class_accuracy_is_the_share_judged_as_asked(wrong: int, monkeypatch: py
 def data(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
     """36 drawn faces to train on and 12 to test on."""
     folder, files = tmp_path_factory.mktemp("data") / "drawn-faces", sorted(faces.iterdir())
-    write_table(folder, files[:36], "train")
-    return write_table(folder, files[36:], "test")
+    for split, part in (("train", files[:36]), ("test", files[36:])):
+        write_table(folder, part, split, label=classes([i % 10 for i in range(len(part))], "abcdefghij"))
+    return folder
 
 
 PREPARATIONS = {
@@ -329,7 +241,7 @@ def make_card(kind: str, folder: Path) -> Path:
         ),
     )
     training = cards.Training(
-        recipe="dcgan-celeba",
+        recipe="dcgan-celeba", columns={"image": "image"} | ({"label": "label"} if kind == "judge" else {}),
         data="made/faces", split="train", images=36, steps=1, batch_size=8, passes=0.2, seconds=1, device="CPU",
         precision="float32", seed=0, settings={}, software={},
     )  # fmt: skip
@@ -375,9 +287,11 @@ def test_written_figures_stand_in_the_facts_and_in_the_readme(card: Path, data: 
     metrics = zoo.evaluate(card, data=data, data_name="made/faces", write=True, progress=False)
     facts, readme = cards.read_facts(card), (card / "README.md").read_text()
     assert facts.metrics == metrics
-    assert facts.cost.parameters == sum(p.numel() for p in zoo.load(card).module.parameters())
-    assert facts.cost.bytes == (card / "model.safetensors").stat().st_size
-    assert facts.cost.seconds > 0
+    assert [cost.bytes for cost in facts.costs] == [(card / "model.safetensors").stat().st_size]
+    assert facts.golden == cards.golden(zoo.load(card))
+    assert facts.evaluation.software["torch"] == torch.__version__.partition("+")[0]
+    assert facts.evaluation.seconds > 0
+    assert facts.evaluation.device == facts.costs[0].machine
     for metric in metrics:
         said = (cards.figure(metric), "12 images", "made/faces", metric.protocol)
         assert any(all(part in line for part in said) for line in readme.splitlines()), metric
@@ -403,7 +317,7 @@ def test_a_figure_is_a_mean_with_its_standard_error(tmp_path: Path, data: Path) 
     card = make_card("gaussian vae", tmp_path / "tiny-gaussian-vae")
     found = {metric.name: metric for metric in zoo.evaluate(card, data=data, seed=3, progress=False)}
     model = zoo.load(card, device="cpu")
-    test = evaluation.load_dataset(data, model.preparation, split="test").images / 255
+    test = load_dataset(data, model.preparation, split="test").images / 255
     elbo = model.elbo(test, seed=3).double()
     assert found["elbo"].value == pytest.approx(elbo.mean().item(), rel=1e-4)
     assert found["elbo"].uncertainty == pytest.approx(elbo.std().item() / math.sqrt(12), rel=1e-3)
@@ -422,7 +336,8 @@ def own_measure(bench: Bench) -> list[zoo.Metric]:
 def flying(monkeypatch: pytest.MonkeyPatch) -> None:
     """DCGAN with a measure of its own, and a recipe that names what a paper found."""
     spec = registry().spec("dcgan")
-    recipe = replace(spec.recipes[0], data="made/faces", published={"wings": "the paper: 4", "legs": "the paper: 6"})
+    published = {"wings": "the paper: 4", "legs": "the paper: 6"}
+    recipe = replace(spec.recipes[0], data="made/faces", judge=None, published=published)
     changed = replace(spec, evaluation="test_evaluation:own_measure", recipes=(recipe,))
     monkeypatch.setitem(registry().specs, "dcgan", changed)
     monkeypatch.setitem(registry().recipes, "dcgan-celeba", (changed, recipe))
@@ -461,9 +376,9 @@ def test_one_test_image_has_no_standard_error(tmp_path: Path, data: Path) -> Non
 def test_samples_and_importance_draws_are_bounded_and_said(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 7)
-    monkeypatch.setattr(evaluation, "IMPORTANCE_IMAGES", 5)
-    monkeypatch.setattr(evaluation, "IMPORTANCE_SAMPLES", 3)
+    monkeypatch.setattr(benches, "MAX_SAMPLES", 7)
+    monkeypatch.setattr(measures, "IMPORTANCE_IMAGES", 5)
+    monkeypatch.setattr(measures, "IMPORTANCE_SAMPLES", 3)
     card = make_card("vae", tmp_path / "tiny-vae")
     found = {metric.name: metric for metric in zoo.evaluate(card, data=data, progress=False)}
     assert (found["sliced_wasserstein"].n, found["nearest_neighbour_ratio"].n) == (7, 7)
@@ -471,6 +386,68 @@ def test_samples_and_importance_draws_are_bounded_and_said(
     assert "7 samples" in found["sliced_wasserstein"].protocol
     assert "7 samples" in found["nearest_neighbour_ratio"].protocol
     assert "k = 3 " in found["importance_weighted_bound"].protocol
+
+
+def test_evaluating_again_leaves_one_cost_of_each_kind_of_machine(tmp_path: Path, data: Path) -> None:
+    card = make_card("dcgan", tmp_path / "card")
+    old = cards.Cost(parameters=1, bytes=1, memory=1, seconds=1, machine="CPU (Abacus)")
+    gpu = old.model_copy(update={"machine": "GPU (Abacus 2)"})
+    cards.write_facts(card, cards.read_facts(card).model_copy(update={"costs": [old, gpu]}))
+    zoo.evaluate(card, data=data, write=True, progress=False)
+    first, second = cards.read_facts(card).costs
+    assert first == gpu
+    assert second.machine.startswith("CPU")
+    assert second != old
+
+
+def test_a_judge_that_is_measured_ships_the_statistics_of_its_test_images(tmp_path: Path, data: Path) -> None:
+    card = make_card("judge", tmp_path / "judge")
+    zoo.evaluate(card, data=data, progress=False)
+    assert not (card / features.STATISTICS).exists()
+    zoo.evaluate(card, data=data, write=True, progress=False)
+    judge = zoo.load(card, device="cpu")
+    test = load_dataset(data, judge.preparation, split="test").images / 255
+    shipped = features.read_statistics(card, judge)
+    assert [*shipped] == ["test", "binary"]
+    assert shipped["test"].agrees(features.statistics(judge.features(test)))
+
+
+@pytest.fixture
+def sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve images are a set."""
+    monkeypatch.setattr(measures, "FEWEST", 12)
+
+
+def test_a_judge_of_another_size_sees_the_data_as_it_was_trained_to(sets: None, tmp_path: Path, data: Path) -> None:
+    card, judge = make_card("vae", tmp_path / "card"), make_card("judge", tmp_path / "sharp-eye")
+    zoo.evaluate(judge, data=data, write=True, progress=False)
+    shipped = features.read_statistics(judge, zoo.load(judge, device="cpu"))
+    found = {metric.name: metric for metric in zoo.evaluate(card, data=data, judge=judge, progress=False)}
+    assert found["fd-sharp-eye"].reference.statistics == shipped["test"].sha256
+    assert {"kd-sharp-eye", "precision", "recall", "density", "coverage"} <= found.keys()
+
+
+def test_neighbours_are_shown_below_each_sample_and_never_inside_a_card(tmp_path: Path, data: Path) -> None:
+    card = make_card("dcgan", tmp_path / "card")
+    zoo.evaluate(card, data=data, neighbours=tmp_path / "near.png", progress=False)
+    with Image.open(tmp_path / "near.png") as picture:
+        assert picture.size == (12 * 16 + 11 * 2, 5 * 16 + 4 * 2)
+        shown = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    model = zoo.load(card, device="cpu")
+    train = load_dataset(data, model.preparation).images
+    made = model.sample(12, seed=0).tensor
+    for column in (0, 11):
+        below = shown[:, 18:34, 18 * column : 18 * column + 16]
+        distances = (made[column] - train / 255).square().flatten(1).sum(1)
+        assert torch.equal(below, train[distances.argmin()])
+    inside = hub.locate("dcgan-celeba") / "near.png"
+    with pytest.raises(zoo.InputError, match="inside a card"):
+        zoo.evaluate(card, data=data, neighbours=inside, progress=False)
+    with pytest.raises(zoo.InputError, match="no picture file"):
+        zoo.evaluate(card, data=data, neighbours=tmp_path / "near.txt", progress=False)
+    with pytest.raises(zoo.InputError, match="makes no images"):
+        zoo.evaluate(make_card("judge", tmp_path / "judge"), data=data, neighbours=tmp_path / "n.png", progress=False)
+    assert not inside.exists()
 
 
 def test_a_data_set_without_a_test_split_is_refused(tmp_path: Path, data: Path) -> None:
@@ -495,7 +472,7 @@ def test_a_bundled_card_has_the_figures_it_claims(name: str, real_data: Path, mo
     """On 64 images: those figures whose protocol does not change with their number, within five standard errors."""
     if name not in hub.bundled():
         pytest.skip(f"no bundled card {name}")
-    monkeypatch.setattr(evaluation, "IMPORTANCE_SAMPLES", 20)
+    monkeypatch.setattr(measures, "IMPORTANCE_SAMPLES", 20)
     facts = cards.read_facts(hub.locate(name))
     folder = real_data / FOLDERS[facts.training.data]
     quick = {m.name: m for m in zoo.evaluate(name, data=folder, limit=64, device="cpu", progress=False)}

@@ -79,6 +79,11 @@ BAD = {
         "a resumed run equals one that never stopped",
         "register it with run.prepare",
     ),
+    "impatience": (
+        family("Good", train="bad_families.model:impatient_train"),
+        "a step does not wait for the device",
+        "__bool__() reads from the device at model.py:",
+    ),
     "ignored condition": (family("DeafToLabel", batch=LABELLED), "conditions change the output", "ignores label"),
     "painting over": (family("PaintsOver", capabilities=COMPLETES), "completion keeps what was given", "changed"),
     "peeking": (family("Peeks", capabilities=COMPLETES), "completion does not see what is missing", "other results"),
@@ -100,6 +105,53 @@ def test_a_bad_family_breaks_one_law_and_no_other(spec: zoo.ModelSpec, law: str,
 
 def test_there_is_a_bad_family_for_every_law() -> None:
     assert {law for _, law, _ in BAD.values()} == set(LAWS)
+
+
+LOOKING = family("Good", train="bad_families.model:looking_train")
+LAW_OF_WAITING = "a step does not wait for the device"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        models.toss,
+        lambda loss: torch.randint(9, ()).tolist(),
+        lambda loss: loss[None].to(torch.bfloat16),
+        lambda loss: loss.new_zeros(3)[torch.zeros(2, dtype=torch.long, device=loss.device)],
+        lambda loss: torch.where(loss > 1, loss, 0 * loss),
+        lambda loss: torch.rand(3).to(loss.device, non_blocking=True),
+    ],
+    ids=["toss", "host list", "cast", "index", "where", "quick copy"],
+)
+def test_what_stays_on_its_side_does_not_wait(look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "look", look)
+    check_law(Case(LOOKING), LAW_OF_WAITING)
+
+
+@pytest.mark.parametrize(
+    ("look", "complaint"),
+    [
+        (lambda loss: loss.item(), "item() reads from the device at test_laws.py:"),
+        (lambda loss: float(loss.detach()), "__float__() reads"),
+        (lambda loss: f"{loss.detach():.3f}", "__format__() reads"),
+        (lambda loss: loss.detach().cpu(), "cpu() reads"),
+        (lambda loss: loss.detach().to("cpu"), "to() reads"),
+        (lambda loss: (loss + torch.rand(())).tolist(), "tolist() reads"),
+        (lambda loss: (loss > 0)[None].nonzero(), "nonzero() has a shape"),
+        (lambda loss: torch.where(loss[None] > 0), "where() has a shape"),
+        (lambda loss: loss[None][loss[None] > 0], "a mask as an index"),
+        (lambda loss: loss[None][[0]], "an index from the host"),
+        (lambda loss: loss[None][torch.zeros(1, dtype=torch.long)], "an index from the host"),
+        (lambda loss: torch.tensor([1.0], device=loss.device), "tensor(...) copies numbers"),
+        (lambda loss: torch.rand(3).to(loss.device), "to() copies to the device and waits"),
+        (lambda loss: torch.zeros(()).copy_(loss.detach()), "copy_() between host and device"),
+        (lambda loss: torch.ones(3)[: (0 * loss).long()], "a bound of a slice is read"),
+    ],
+)
+def test_every_way_to_wait_is_seen(look: Any, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "look", look)
+    with pytest.raises(BrokenLaw, match=re.escape(complaint)):
+        check_law(Case(LOOKING), LAW_OF_WAITING)
 
 
 def test_check_family_stops_at_the_first_broken_law() -> None:

@@ -24,7 +24,7 @@ from zoo.data import Batches, Dataset
 from zoo.errors import InputError, TrainingError
 from zoo.files import TEMPORARY
 from zoo.registry import registry, resolve
-from zoo.run import Run, checkpoints
+from zoo.run import OutOfTime, Run, checkpoints, reached
 from zoo.spec import ModelSpec, Preparation
 
 KILLS = int(os.environ.get("ZOO_KILLS", "20"))
@@ -304,6 +304,62 @@ def test_a_run_with_other_parts_does_not_resume(tmp_path: Path) -> None:
     run.prepare(model=Toy(), critic=Toy())
     with pytest.raises(TrainingError, match=r"holds \['model', 'optimizer'\], this run has \['critic', 'model'\]"):
         next(run.steps(5))
+
+
+# A deadline
+
+
+def test_a_deadline_stops_after_a_step_that_is_saved(tmp_path: Path) -> None:
+    run, model = toy_run(tmp_path, save_every=100, deadline=time.monotonic())
+    with pytest.raises(OutOfTime, match=r"(?s)stopped at step 1 of 9: the time is up.*resume the run") as caught:
+        for _ in walk(run, model, 9):
+            pass
+    assert (caught.value.step, caught.value.total) == (1, 9)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000001"]
+    assert not list((tmp_path / "samples").iterdir())
+    assert resumed(tmp_path) == 1
+    assert reached(tmp_path)[0] == 1
+
+
+def test_a_run_with_time_enough_or_at_its_end_does_not_stop(tmp_path: Path) -> None:
+    for _ in walk(*toy_run(tmp_path / "long", deadline=time.monotonic() + 1000), 3):
+        pass
+    for _ in walk(*toy_run(tmp_path / "late", deadline=time.monotonic()), 1):  # what is finished was not stopped
+        pass
+    assert [reached(tmp_path / name)[0] for name in ("long", "late")] == [3, 1]
+    assert reached(tmp_path / "nowhere") == (0, 0.0)
+
+
+def test_a_run_that_a_budget_stopped_again_and_again_equals_one_that_never_stopped(tmp_path: Path, faces: Path) -> None:
+    settings = tiny(registry().spec("dcgan")) | {"steps": 5, "image_size": 16}
+    options: dict[str, Any] = {"data": faces, "device": "cpu", "progress": False, **settings}
+    for k in range(4):
+        with pytest.raises(OutOfTime, match=f"at step {k + 1} of 5"):
+            zoo.train("dcgan-celeba", out=tmp_path / "stopped", budget=0, resume=k > 0, **options)
+        assert not (tmp_path / "stopped" / "config.json").exists()
+    zoo.train("dcgan-celeba", out=tmp_path / "stopped", budget=0, resume=True, **options)
+    zoo.train("dcgan-celeba", out=tmp_path / "straight", **options)
+    for file in ("model.safetensors", "checkpoints/step-00000005/state.safetensors"):
+        assert (tmp_path / "stopped" / file).read_bytes() == (tmp_path / "straight" / file).read_bytes(), file
+
+
+# Kernels
+
+
+@pytest.mark.parametrize(("precision", "fast"), [("float32", False), ("tf32", True), ("bfloat16", True)])
+def test_tf32_is_allowed_in_the_loop_alone_and_never_by_float32(precision: str, fast: bool, tmp_path: Path) -> None:
+    def flags() -> tuple[bool, bool, bool]:
+        cudnn = torch.backends.cudnn
+        return torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+
+    before = flags()
+    run, model = toy_run(tmp_path, precision=precision)
+    for _ in walk(run, model, 2):
+        assert flags() == (fast, fast, True)
+    assert flags() == before
+    with contextlib.closing(walk(*toy_run(tmp_path, precision=precision, resume=True), 9)) as steps:
+        next(steps)
+    assert flags() == before  # a loop that breaks off, too
 
 
 # Losses that go bad

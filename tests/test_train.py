@@ -1,5 +1,6 @@
 """`zoo.train`: overrides, the folder it leaves, resuming, and what a failed run must not touch."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -8,12 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from zoo_dcgan.model import DCGAN
 
 import zoo
 from zoo.cards import read_facts
 from zoo.data import Batches
 from zoo.errors import ConfigError, DataError, InputError, NotFoundError, TrainingError
 from zoo.registry import registry
+from zoo.rounding import AGREEMENT, disagreement
+from zoo.testing import Case
+from zoo.weights import build
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 8, "image_size": 16, "width": 4, "latent_dim": 8, "log_every": 2}
 SAME: dict[str, Any] = {"save_every": 2, "sample_every": 2, "lr": 1e-3, "ema": 0.5, "flip": False}
@@ -124,6 +129,58 @@ def test_half_precision_weights_are_half_as_large(finished: Path, faces: Path, t
     assert 0.5 < half.stat().st_size / full.stat().st_size < 0.65  # headers are alike
 
 
+class Fragile(DCGAN):
+    """Images that hang on digits which half precision does not have."""
+
+    def sample(self, noise: Any) -> torch.Tensor:
+        return (super().sample(noise) + 100 * (self.state_dict()["offset"] - 1)).clamp(0, 1)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.register_buffer("offset", torch.tensor(1.0002))
+
+
+class Vast(DCGAN):
+    """A number beyond the range of float16."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.register_buffer("offset", torch.tensor(1e6))
+
+
+@pytest.mark.parametrize("kind", [Fragile, Vast])
+def test_weights_that_do_not_survive_half_precision_are_stored_whole(
+    kind: type, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo_dcgan.model.DCGAN", kind)
+    with pytest.warns(UserWarning, match=r"dcgan-faces\d+ is stored as float32: as float16 its results differ by"):
+        model = train(tmp_path / "run", faces, ema=0.0, weights="float16")
+    assert model.card.weights.dtype == "float32"
+    assert read_facts(tmp_path / "run").training.settings["weights"] == "float32"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["weights"] == "float16"  # as asked for
+
+
+def test_half_precision_that_does_not_show_is_kept(finished: Path) -> None:
+    assert read_facts(finished).training.settings["weights"] == "float16"
+
+
+def test_a_sampler_of_discrete_pixels_is_judged_by_the_share_that_differ() -> None:
+    """PixelCNN: one draw that falls otherwise takes all that follow along, and says nothing about the weights."""
+    spec = registry().spec("pixelcnn")
+    module = build(spec, dict(spec.tiny))
+    card = Case(spec).wrap(module)
+    images = torch.zeros(64, 1, 1, 1, dtype=torch.uint8)
+    near, far = (Case(spec).wrap(shaken(module, by)) for by in (1e-5, 0.3))
+    assert disagreement(card, near, images) <= AGREEMENT < disagreement(card, far, images) < 1
+
+
+def shaken(module: torch.nn.Module, by: float) -> torch.nn.Module:
+    shaken, draws = copy.deepcopy(module), torch.Generator().manual_seed(0)
+    for parameter in shaken.parameters():
+        parameter.data += by * torch.randn(parameter.shape, generator=draws)
+    return shaken
+
+
 def test_own_data_do_not_inherit_what_is_said_of_the_recipes_data(finished: Path) -> None:
     _, recipe = registry().recipe("dcgan-celeba")
     facts, readme = read_facts(finished), (finished / "README.md").read_text()
@@ -164,7 +221,7 @@ def test_a_copy_of_the_recipes_data_keeps_its_terms(faces: Path, tmp_path: Path)
         ({"batch_size": 0}, r"batch_size: .*greater than or equal to 1"),
         ({"ema": 1.0}, r"ema: .*less than 1"),
         ({"ema": float("nan")}, r"ema: .*less than 1"),
-        ({"precision": "float8"}, r"precision: .*'float32' or 'bfloat16'.*found 'float8'"),
+        ({"precision": "float8"}, r"precision: .*'float32', 'tf32' or 'bfloat16'.*found 'float8'"),
         ({"image_size": 24}, r"image_size: .*found 24"),
         ({"width": -4}, r"width: .*greater than or equal to 1"),
     ],

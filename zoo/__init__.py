@@ -24,6 +24,7 @@ from zoo.spec import API_VERSION, ModelSpec, Preparation, Recipe
 
 if TYPE_CHECKING:
     from zoo.bench import Bench as Bench
+    from zoo.budget import train_all as train_all
     from zoo.cards import Metric as Metric
     from zoo.config import Config as Config
     from zoo.data import Batches as Batches
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from zoo.noise import FreshNoise as FreshNoise
     from zoo.noise import Noise as Noise
     from zoo.recipes import train as train
+    from zoo.run import OutOfTime as OutOfTime
     from zoo.run import Run as Run
     from zoo.verification import verify as verify
 
@@ -43,6 +45,7 @@ LAZY = {
     "Config": "zoo.config",
     "Batches": "zoo.data",
     "Bench": "zoo.bench",
+    "train_all": "zoo.budget",
     "evaluate": "zoo.evaluation",
     "Images": "zoo.images",
     "Model": "zoo.model",
@@ -51,6 +54,7 @@ LAZY = {
     "FreshNoise": "zoo.noise",
     "Noise": "zoo.noise",
     "train": "zoo.recipes",
+    "OutOfTime": "zoo.run",
     "Run": "zoo.run",
     "verify": "zoo.verification",
 }
@@ -98,6 +102,7 @@ __all__ = [
     "ModelSpec",
     "Noise",
     "NotFoundError",
+    "OutOfTime",
     "PluginError",
     "Preparation",
     "Recipe",
@@ -110,5 +115,6 @@ __all__ = [
     "list_models",
     "load",
     "train",
+    "train_all",
     "verify",
 ]

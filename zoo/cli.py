@@ -82,7 +82,7 @@ app = typer.Typer(
 CONDITIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 Card = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER", help="A card as 'zoo list' shows it, or its folder.")]
-RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A recipe as 'zoo list' shows it.")]
+RecipeName = Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe as 'zoo list' shows it.")]
 Out = Annotated[Path, typer.Option(help="A .png, .jpg or .webp file, or a folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -91,6 +91,7 @@ BatchSize = Annotated[int, typer.Option(help="Images at once; changes the memory
 Columns = Annotated[int | None, typer.Option(help="Of the grid; as square as possible by default.")]
 Data = Annotated[str | None, typer.Option(help="Data set: a folder or a Hub name; the recipe's own by default.")]
 DataName = Annotated[str | None, typer.Option(help="What the card calls the data set.")]
+Judge = Annotated[str | None, typer.Option(help="Card of the classifier that judges.", metavar="CARD")]
 Limit = Annotated[int | None, typer.Option(help="Use the first so many images.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="May be given many times.")]
 Column = Annotated[
@@ -257,9 +258,17 @@ def plugins(as_json: Json = False) -> None:
 
 @app.command()
 def train(
-    name: RecipeName,
-    out: Annotated[Path, typer.Option(help="Folder of the run; at the end it is a card.")],
-    data: Data = None,
+    ctx: typer.Context,
+    name: RecipeName = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; at the end it is a card. With --all, of all runs: runs.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA", help="A folder or a Hub name; the recipe's own by default. With --all: NAME=FOLDER, often."
+        ),
+    ] = None,
     data_name: DataName = None,
     card_name: Annotated[str | None, typer.Option(help="What the card is called.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
@@ -270,27 +279,77 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     column: Column = None,
     setting: Settings = None,
+    every: Annotated[bool, typer.Option("--all", help="Every recipe, judges first, where each stopped.")] = False,
+    family: Annotated[str | None, typer.Option(help="With --all: only of this family.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, metavar="MINUTES", help="Stop then, with a checkpoint to go on from.")
+    ] = None,
 ) -> None:
     """A recipe, on its own data or on yours. Leaves a card. --set takes any setting of the recipe, loop or model."""
     own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
     overrides = _overrides(setting) | {key: value for key, value in own.items() if value is not None}
+    if every:
+        alone = [name, data_name, card_name, limit, column, *overrides]
+        if resume or any(value is not None for value in alone):
+            ctx.fail("--all takes --family, --budget, --out, --data NAME=FOLDER and --device alone.")
+        return _train_all(out or Path("runs"), family, budget, data, device)
+    if name is None or out is None or family is not None or len(data or ()) > 1:
+        ctx.fail("Give NAME and --out, and --data once; or --all.")
     import zoo
+    from zoo.run import OutOfTime
 
-    model = zoo.train(
-        name,
-        out=out,
-        data=data,
-        data_name=data_name,
-        card_name=card_name,
-        columns=dict(_pairs(column, "--column")),
-        resume=resume,
-        device=device,
-        limit=limit,
-        **overrides,
-    )
+    try:
+        model = zoo.train(
+            name,
+            out=out,
+            data=data[0] if data else None,
+            data_name=data_name,
+            card_name=card_name,
+            columns=dict(_pairs(column, "--column")),
+            resume=resume,
+            device=device,
+            limit=limit,
+            budget=budget,
+            **overrides,
+        )
+    except OutOfTime as stop:
+        return typer.echo(f"{stop.message}; the same command with --resume goes on")
     # A bare word would be looked up as a name.
     folder = out if os.sep in str(out) else f".{os.sep}{out}"
     typer.echo(f"{out} is the card of {model.name}; see it with: zoo info {folder}")
+
+
+def _train_all(out: Path, family: str | None, budget: float | None, data: Sequence[str] | None, device: str) -> None:
+    """Train recipe after recipe; a table at the end. Exit status 1 when one failed."""
+    from zoo.budget import train_all
+    from zoo.terminal import clean, show
+
+    folders = {}
+    for item in data or ():
+        key, equals, folder = item.partition("=")
+        if not (key and equals and folder):
+            raise typer.BadParameter(f"{item!r} is not NAME=FOLDER, like ylecun/mnist=mnist", param_hint="--data")
+        folders[key] = folder
+    outcomes = train_all(
+        out,
+        family=family,
+        budget=budget,
+        data=folders,
+        device=device,
+        report=lambda outcome: typer.echo(clean(f"{outcome.recipe}: {outcome.state} {outcome.detail}"), err=True),
+    )
+    rows = [
+        (
+            outcome.recipe,
+            f"{outcome.state}: {outcome.detail}",
+            f"{outcome.minutes:.1f}",
+            "" if outcome.images_per_second is None else f"{outcome.images_per_second:.0f}",
+        )
+        for outcome in outcomes
+    ]
+    show(rows, ("recipe", "state", "minutes", "images/s"))
+    if any(outcome.state == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -298,7 +357,15 @@ def evaluate(
     name: Card,
     data: Data = None,
     data_name: DataName = None,
-    judge: Annotated[str | None, typer.Option(help="Card of the classifier that judges.", metavar="CARD")] = None,
+    judge: Judge = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Whose features compare images: a timm model, or inception for the FID; the judge's own."),
+    ] = None,
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Picture of samples above their nearest training images; not for a card."),
+    ] = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     device: Device = "auto",
@@ -314,15 +381,50 @@ def evaluate(
         data=data,
         data_name=data_name,
         judge=judge,
+        backbone=backbone,
         limit=limit,
         device=device,
         write=write,
+        neighbours=neighbours,
         seed=seed,
         progress=not as_json,
     )
     if as_json:
         return _print_json([metric.model_dump(mode="json") for metric in metrics])
     show(metric_rows(metrics), METRIC_HEADERS)
+
+
+@app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(metavar="NAME_OR_FOLDER", help="A card, or its folder.")] = None,
+    data: Annotated[str | None, typer.Option(help="Measure all figures again on this folder or Hub data set.")] = None,
+    judge: Judge = None,
+    device: Device = "auto",
+    every: Annotated[bool, typer.Option("--all", help="Every bundled card.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hold a card against what it says of itself. Exit status 1 if a check fails."""
+    if every == (name is not None):
+        raise typer.BadParameter("give the name of a card, or --all")
+    if every and (data or judge):
+        raise typer.BadParameter("cards differ in their data and their judge: give one card's name", param_hint="--all")
+    from dataclasses import asdict
+
+    import zoo
+    from zoo.hub import bundled
+    from zoo.terminal import pick, show
+
+    check = partial(zoo.verify, data=data, judge=judge, device=device)
+    bar = sys.stdout.isatty() and not as_json
+    found = {card: check(card, progress=bar) for card in ([name] if name else bundled())}
+    entries = [{"card": card} | asdict(made) for card, checks in found.items() for made in checks]
+    if as_json:
+        _print_json(entries)
+    else:
+        headers = ("card", "what", "state", "expected", "found", "tolerance", "why")
+        show(pick(entries, headers), headers)
+    if any(entry["state"] == "fail" for entry in entries):
+        raise typer.Exit(1)
 
 
 def _show_card(folder: Path, as_json: bool) -> None:
@@ -402,6 +504,7 @@ def _overrides(setting: Sequence[str] | None) -> dict[str, Any]:
         "device",
         "progress",
         "limit",
+        "budget",
     }:
         raise typer.BadParameter(f"{key!r} is no setting of a recipe; see 'zoo train --help'", param_hint="--set")
     return overrides

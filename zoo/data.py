@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo import cache
 from zoo.errors import DataError, ZooError, did_you_mean
 from zoo.images import crop_and_resize, decode_image
 from zoo.spec import Preparation
 
 LABELS = {"labelled": "label", "attributes": "attributes", "unpaired": "domain"}
 """Batch kind -> the entry of a recipe's `columns` that names its labels."""
+
+DECODING = 1
+"""Version of what an encoded image becomes: a new number for any change of it, lest old images come from the cache."""
 
 DATA_FILES = {".parquet", ".arrow"}
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -74,10 +79,10 @@ def load_dataset(
     Raises DataError naming the source, the column or the image at fault.
     """
     columns = {"image": "image", **(columns or {})}
-    rows = _open(str(source), split)
-    wanted = _wanted(rows.column_names, columns, kind, str(source))
-    if limit is not None:
-        rows = rows.select(range(min(limit, len(rows))))
+    state = _state(str(source))
+    whole = _open(str(source), split)
+    wanted = _wanted(whole.column_names, columns, kind, str(source))
+    rows = whole if limit is None else whole.select(range(min(limit, len(whole))))
     if len(rows) == 0:
         raise DataError(f"{source}: split {split!r} is empty")
     labels: Tensor | None = None
@@ -85,10 +90,12 @@ def load_dataset(
     if kind in LABELS:
         read = {"labelled": _classes, "attributes": _attributes, "unpaired": _domains}[kind]
         labels, names = read(rows, wanted, str(source))
+    picked = torch.arange(len(rows))
     if labels is not None and kind == "unpaired":
-        rows, labels = _of_a_domain(rows, labels, str(source))
-    images = _decode(rows, columns["image"], preparation, str(source), progress)
-    inputs = _decode(rows, columns["input"], preparation, str(source), progress) if "input" in columns else None
+        picked, labels = _of_a_domain(labels, str(source))
+    decoder = _Decoder(str(source), state, whole, preparation, progress)
+    images = decoder.images(columns["image"], picked)
+    inputs = decoder.images(columns["input"], picked) if "input" in columns else None
     return Dataset(str(source), split, images, inputs, labels, names)
 
 
@@ -96,15 +103,14 @@ def _open(source: str, split: str) -> Any:
     """The rows of a split, with images left encoded: they are decoded through the one checked door."""
     import datasets
 
-    folder = Path(source).expanduser()
-    local = source.startswith(("/", ".", "~")) or folder.exists()
-    holds_data = local and bool(_suffixes(folder) & DATA_FILES)
+    folder = _local(source)
+    holds_data = folder is not None and bool(_suffixes(folder) & DATA_FILES)
     try:
         with _quiet():
-            if local and not holds_data:
+            if folder is not None and not holds_data:
                 found = datasets.load_dataset("imagefolder", data_dir=str(folder))
             else:
-                found = datasets.load_dataset(str(folder) if local else source)
+                found = datasets.load_dataset(source if folder is None else str(folder))
     except Exception as error:  # the library raises many kinds, of its own and of its file systems
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         hint = "Check the name, the network, or give --data FOLDER."
@@ -116,6 +122,18 @@ def _open(source: str, split: str) -> Any:
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
+
+
+def _local(source: str) -> Path | None:
+    """The folder that a source names, or None for the name of a data set on the Hub."""
+    folder = Path(source).expanduser()
+    return folder if source.startswith(("/", ".", "~")) or folder.exists() else None
+
+
+def _state(source: str) -> str:
+    """Changes whenever a file of a local source does; what the Hub gives has a fingerprint of its own."""
+    folder = _local(source)
+    return "" if folder is None else cache.listing(folder)
 
 
 def _suffixes(folder: Path) -> set[str]:
@@ -159,6 +177,50 @@ def _wanted(found: list[str], columns: Mapping[str, str], kind: str, source: str
         if name not in found:
             raise DataError(f"{source} has no column {name!r}", did_you_mean(name, found))
     return names
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Images of a split, each decoded once: then they lie in the cache."""
+
+    source: str
+    state: str
+    """Of the source's files before anything was read."""
+    rows: Any
+    """Of the whole split."""
+    preparation: Preparation
+    progress: bool
+
+    def images(self, column: str, picked: Tensor) -> Tensor:
+        """uint8 (n, c, size, size) of the rows picked by number: from the whole split or themselves, once decoded."""
+        side, channels = self.preparation.size, self.preparation.channels
+        everything = len(picked) == len(self.rows)
+        found = cache.read(self._key(column, None), (len(self.rows), channels, side, side))
+        if found is not None:
+            return found if everything else found[picked]
+        name = self._key(column, None if everything else picked)
+        found = None if everything else cache.read(name, (len(picked), channels, side, side))
+        if found is not None:
+            return found
+        rows = self.rows if everything else self.rows.select(picked.tolist())
+        images = _decode(rows, column, self.preparation, self.source, self.progress)
+        if _state(self.source) == self.state:  # else files changed meanwhile, and nobody knows what was read
+            cache.write(name, images)
+        return images
+
+    def _key(self, column: str, picked: Tensor | None) -> str:
+        """All that decides about the images. The library's fingerprint knows the files of a folder by date alone."""
+        return cache.key(
+            decoding=DECODING,
+            pillow=version("pillow"),
+            files=self.state,
+            rows=self.rows._fingerprint,
+            picked=None if picked is None else hashlib.sha256(picked.numpy().tobytes()).hexdigest(),
+            column=column,
+            size=self.preparation.size,
+            mode=self.preparation.mode,
+            crop=self.preparation.crop,
+        )
 
 
 def _decode(rows: Any, column: str, preparation: Preparation, source: str, progress: bool) -> Tensor:
@@ -220,12 +282,12 @@ def _domains(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[s
     return torch.from_numpy(domains.astype(np.int64)), tuple(known[kind] if known else str(kind) for kind in kinds)
 
 
-def _of_a_domain(rows: Any, domains: Tensor, source: str) -> tuple[Any, Tensor]:
-    """Only the rows that belong to one of the two domains."""
+def _of_a_domain(domains: Tensor, source: str) -> tuple[Tensor, Tensor]:
+    """The numbers of the rows that belong to one of the two domains, and which."""
     inside = (domains >= 0).nonzero().flatten()
     if len(inside) == 0:
         raise DataError(f"{source}: no image belongs to just one of the two domains")
-    return rows.select(inside.tolist()), domains[inside]
+    return inside, domains[inside]
 
 
 def _track(rows: Any, progress: bool, title: str) -> Any:
@@ -319,7 +381,7 @@ class Batches:
             c = self.preparation.channels
             return (x[:, :c], x[:, c:]) if self._inputs is not None else (self.filter(x), x)  # type: ignore[misc]
         if self.kind in LABELS:
-            return x, self._labels[rows[0][mine]].to(self.device)  # type: ignore[index]
+            return x, moved(self._labels[rows[0][mine]], self.device)  # type: ignore[index]
         return x
 
     def _augmented(self, rows: Tensor, draws: torch.Generator) -> Tensor:
@@ -327,9 +389,9 @@ class Batches:
         if self._inputs is not None:
             # Both halves of a pair go through one augmentation, so that they stay aligned.
             x = torch.cat([self._inputs[rows], x], dim=1)
-        x = augment(x.to(self.device).float() / 255, draws, flip=self.flip, jitter=self.jitter)
+        x = augment(moved(x, self.device).float() / 255, draws, flip=self.flip, jitter=self.jitter)
         if self.preparation.binarize:
-            x = (torch.rand(x.shape, generator=draws).to(self.device) < x).float()
+            x = (moved(torch.rand(x.shape, generator=draws), self.device) < x).float()
         return x.contiguous(memory_format=torch.channels_last)
 
     def _rows(self, number: int, domain: int) -> Tensor:
@@ -339,8 +401,15 @@ class Batches:
         if self._orders.get(domain, (-1,))[0] != epoch:
             draws = torch.Generator().manual_seed(_mix(self.seed, epoch, -1 - domain))
             order = rows[torch.randperm(len(rows), generator=draws)]
-            self._orders[domain] = (epoch, order.to(self._images.device))
+            self._orders[domain] = (epoch, moved(order, self._images.device))
         return self._orders[domain][1][place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """On the device. The host does not wait for it: from pinned memory a GPU copies while the host goes on."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
 
 
 def _domain_rows(dataset: Dataset, kind: str) -> list[Tensor]:
@@ -359,7 +428,7 @@ def augment(x: Tensor, draws: torch.Generator, *, flip: bool, jitter: bool) -> T
     """Per image: mirror half of them; jitter enlarges by 286/256 and cuts a random window (pix2pix, appendix 6.2)."""
     n, _, height, width = x.shape
     if flip:
-        mirrored = (torch.rand(n, generator=draws) < 0.5).to(x.device)
+        mirrored = moved(torch.rand(n, generator=draws) < 0.5, x.device)
         x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     if jitter:
         large = (round(height * 286 / 256), round(width * 286 / 256))

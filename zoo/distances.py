@@ -114,10 +114,9 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
 
 
 def _factor(cov: Tensor) -> Tensor:
-    """L with L L' = cov, (d, d); eigenvalues that are round-off, negative ones too, are taken as 0."""
+    """L with L L' = cov, (d, d); negative eigenvalues, which are round-off, are taken as 0."""
     values, vectors = torch.linalg.eigh(cov.double())
-    noise = len(values) * torch.finfo(values.dtype).eps * values.max()
-    factor: Tensor = vectors * values.where(values > noise, 0.0).sqrt()
+    factor: Tensor = vectors * values.clamp_min(0).sqrt()
     return factor
 
 
@@ -128,7 +127,7 @@ def kernel_distance(real: Tensor, fake: Tensor, blocks: int | None = None) -> tu
     images at most unless told how many; the value is the mean over pairs of blocks (Zaremba et al. 2013), each
     independent of the others, so that their spread gives the standard error. Sets of one distribution are at 0 on
     average, so the value may be negative. Of the larger set, and of a division's remainder, images are left out.
-    InputError for features that are not finite or of two widths, or for too few images: two blocks of two are the least.
+    InputError for features that are not finite or of two widths, or for fewer images than two blocks of two.
     """
     from torchmetrics.image.kid import poly_mmd
 

@@ -7,7 +7,9 @@ import os
 import platform
 import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,11 +23,12 @@ from zoo import cards, weights
 from zoo._version import __version__
 from zoo.config import CardConfig, Config, WeightsFacts, validate
 from zoo.data import Batches, Dataset, load_dataset
-from zoo.errors import ConfigError, DataError, InputError, NotFoundError, did_you_mean
-from zoo.files import TEMPORARY, parse_json, read_json, to_json, write_atomically
+from zoo.errors import ConfigError, DataError, InputError, NotFoundError, ZooError, did_you_mean
+from zoo.files import TEMPORARY, parse_json, read_json, sha256, to_json, write_atomically
 from zoo.images import Images
-from zoo.model import Model, load, pick_device
+from zoo.model import Model, load, machine, pick_device
 from zoo.registry import registry, resolve
+from zoo.rounding import as_stored
 from zoo.run import Run
 from zoo.spec import NAME, ModelSpec, Preparation, Recipe
 
@@ -39,7 +42,7 @@ class Settings(Config):
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights, which are then the published ones; 0 publishes the raw weights."""
     flip: bool = False
@@ -47,7 +50,7 @@ class Settings(Config):
     jitter: bool = False
     """Enlarge training images by 286/256 and cut a random window."""
     weights: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Number format of the card's weights."""
+    """Number format of the card's weights, if what they make agrees with float32 within 1/255; else float32."""
     log_every: Annotated[int, Field(ge=1)] = 50
     save_every: Annotated[int, Field(ge=1)] = 1000
     sample_every: Annotated[int, Field(ge=1)] = 1000
@@ -134,6 +137,26 @@ def _typed(key: str, value: Any, annotation: Any) -> Any:
         raise ConfigError(f"{key}={value!r}: {error.errors()[0]['msg']}") from None
 
 
+def planned(
+    name: str,
+    overrides: Mapping[str, Any],
+    *,
+    data: str | Path | None = None,
+    data_name: str | None = None,
+    card_name: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Plan:
+    """What `train` would do with these arguments. Raises NotFoundError or ConfigError."""
+    spec, recipe = registry().recipe(name)
+    source = str(data or recipe.data)
+    # A folder is called by its own name, so that no card tells where a disk was mounted.
+    called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
+    card = card_name or (name if called == recipe.data else _slug(f"{spec.name}-{called}"))
+    if not NAME.fullmatch(card):
+        raise ConfigError(f"card name {card!r} must be lower-case words joined by hyphens, like 'dcgan-celeba'")
+    return plan(recipe, spec, overrides, name=card, data=called, columns=columns)
+
+
 def train(
     name: str,
     *,
@@ -146,6 +169,7 @@ def train(
     device: str = "auto",
     progress: bool = True,
     limit: int | None = None,
+    budget: float | None = None,
     **overrides: Any,
 ) -> Model:
     """Train the recipe `name` and return the model of the card that it leaves in the folder `out`.
@@ -154,18 +178,16 @@ def train(
     card_name: what the card is called: like the recipe, or after the family and the data where these are your own.
     columns: which of its columns is the `image`, the `label`, ... where they are not called as in the recipe's data.
     resume: go on from the newest checkpoint in `out`; all settings must be the same, only `steps` may grow.
-    limit: use the first so many images. overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
+    limit: use the first so many images. budget: minutes after which the run stops between two steps, with a checkpoint
+    and without a card, by raising OutOfTime; reading the data counts, making the card does not.
+    overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
 
     Raises NotFoundError, ConfigError, DataError, TrainingError; nothing that was in `out` is lost.
     """
+    deadline = None if budget is None else time.monotonic() + 60 * budget
     spec, recipe = registry().recipe(name)
     source = str(data or recipe.data)
-    # A folder is called by its own name, so that no card tells where a disk was mounted.
-    called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
-    card = card_name or (name if called == recipe.data else _slug(f"{spec.name}-{called}"))
-    if not NAME.fullmatch(card):
-        raise ConfigError(f"card name {card!r} must be lower-case words joined by hyphens, like 'dcgan-celeba'")
-    todo = plan(recipe, spec, overrides, name=card, data=called, columns=columns)
+    todo = planned(name, overrides, data=data, data_name=data_name, card_name=card_name, columns=columns)
     out = Path(out).expanduser()
     if device != "auto":
         pick_device(device)
@@ -189,6 +211,7 @@ def train(
         resume=resume,
         progress=progress,
         preview=_preview(spec, recipe, todo, dataset),
+        deadline=deadline,
     )
     run.wait()  # every process must have looked at `out` before the first one claims it
     if run.rank == 0:
@@ -227,6 +250,17 @@ def _check_names(config: Mapping[str, Any], dataset: Dataset) -> None:
 def _slug(text: str) -> str:
     """Lower-case words joined by hyphens, as names of cards are."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].strip("-")
+
+
+def is_finished(out: Path, todo: Plan) -> bool:
+    """Whether `out` holds the whole card of this plan, with all its steps."""
+    try:
+        facts = cards.read_facts(out)
+        same = read_json(out / PLAN) == parse_json(_plan_text(todo).encode(), PLAN)
+        whole = sha256(out / weights.WEIGHTS) == weights.read_config(out).weights.sha256
+    except (ZooError, OSError):
+        return False
+    return same and whole and facts.training.steps == todo.steps
 
 
 def _check_free(out: Path, todo: Plan, resume: bool) -> None:
@@ -277,6 +311,18 @@ def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> C
     if not {"sample", "translate"} & set(spec.capabilities):
         return None
     shown = _shown(recipe, todo)
+
+    def preview(module: nn.Module) -> Images:
+        model = _handle(spec, todo, module)
+        if "sample" in spec.capabilities:
+            return cards.samples(model, shown, columns=12)
+        return cards.beside(model, dataset.images[:12], shown)
+
+    return preview
+
+
+def _handle(spec: ModelSpec, todo: Plan, module: nn.Module) -> Model:
+    """The handle of a card that is still in the making."""
     config = CardConfig(
         name=todo.name,
         family=todo.family,
@@ -284,14 +330,7 @@ def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> C
         preparation=Preparation(**todo.preparation),
         weights=WeightsFacts(dtype="float32", sha256="0" * 64),
     )
-
-    def preview(module: nn.Module) -> Images:
-        model = Model(module, spec, config, device=str(next(module.parameters()).device))
-        if "sample" in spec.capabilities:
-            return cards.samples(model, shown, columns=12)
-        return cards.beside(model, dataset.images[:12], shown)
-
-    return preview
+    return Model(module, spec, config, device=str(next(module.parameters()).device))
 
 
 def _shown(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
@@ -301,6 +340,8 @@ def _shown(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
 
 def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset) -> None:
     """Make the card aside and move it in once it is complete: a failure leaves an earlier card as it was."""
+    shown = _shown(recipe, todo)
+    module, dtype = as_stored(run.published, partial(_handle, spec, todo), todo.settings.weights, dataset.images, shown)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as name:
         folder = Path(name)
         config = CardConfig(
@@ -309,18 +350,22 @@ def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run
             package=registry().provider(spec.name).distribution,
             config=todo.config,
             preparation=Preparation(**todo.preparation),
-            weights=weights.save_weights(run.published, folder, todo.settings.weights),
+            weights=weights.save_weights(module, folder, dtype),
         )
         cards.write_config(folder, config)
-        shown = cards.picture(run.published, spec, config, recipe.inputs, _shown(recipe, todo))
-        if shown is not None:
-            shown.save(folder / cards.PICTURE)
-        cards.write_facts(folder, _facts(spec, recipe, todo, run, dataset, pictured=shown is not None))
+        picture = cards.picture(module, spec, config, recipe.inputs, shown)
+        if picture is not None:
+            picture.save(folder / cards.PICTURE)
+        facts = _facts(spec, recipe, todo, run, dataset, dtype, pictured=picture is not None)
+        golden = cards.golden(_handle(spec, todo, module))
+        cards.write_facts(folder, facts.model_copy(update={"golden": golden}))
         for file in folder.iterdir():
             os.replace(file, out / file.name)
 
 
-def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, *, pictured: bool) -> cards.Facts:
+def _facts(
+    spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, dtype: str, *, pictured: bool
+) -> cards.Facts:
     """What the card says. Words of the recipe that are about its own data are not said of other data."""
     settings, size = todo.settings, todo.preparation["size"]
     training = cards.Training(
@@ -336,7 +381,7 @@ def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Datas
         device=machine(run.device),
         precision=settings.precision,
         seed=settings.seed,
-        settings=todo.arguments | settings.model_dump(exclude=UNSHOWN),
+        settings=todo.arguments | settings.model_dump(exclude=UNSHOWN) | {"weights": dtype},
         software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
     )
     own = todo.data == recipe.data
@@ -350,15 +395,3 @@ def _facts(spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Datas
         picture_inputs=recipe.inputs if pictured else None,
         picture_rows=[dict(row) for row in _shown(recipe, todo)] if pictured else [],
     )
-
-
-def machine(device: torch.device) -> str:
-    """The device in words that mean something to others."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    threads = torch.get_num_threads()
-    return f"CPU ({model}, {threads} thread{'' if threads == 1 else 's'})"

@@ -29,17 +29,28 @@ from zoo.files import new_folder, read_json, sha256, sweep, to_json, write_atomi
 from zoo.model import pick_device
 from zoo.noise import FreshNoise, Noise
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+"""Of forward passes: float32 throughout; tf32, which on GPUs that can multiplies and convolves with 10-bit mantissas;
+bfloat16 is autocast, with tf32 for what stands outside of it."""
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the disk lies."""
 SETTLING = 64
 """Passes that measure batch-norm statistics, each of as many samples."""
 
 
+class OutOfTime(TrainingError):  # noqa: N818  (what it is; nothing went wrong)
+    """A run has stopped at its deadline, between two steps, with all that it needs to go on in a checkpoint."""
+
+    def __init__(self, step: int, total: int, out: Path) -> None:
+        super().__init__(f"stopped at step {step} of {total}: the time is up", f"To go on, resume the run in {out}.")
+        self.step, self.total = step, total
+
+
 class Run:
     """One training run in the folder `out`. It is called by the loop and calls nothing of the loop back.
 
     preview: called with the averaged module at every `sample_every` steps; what it returns is saved as a grid.
+    deadline: by `time.monotonic()`; the first step that ends after it is saved and is the last: OutOfTime.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class Run:
         resume: bool = False,
         progress: bool = True,
         preview: Callable[[nn.Module], Any] | None = None,
+        deadline: float | None = None,
     ) -> None:
         from accelerate import PartialState
 
@@ -68,11 +80,12 @@ class Run:
         self.rank, self.world = self._process.process_index, self._process.num_processes
         self.log_every, self.save_every, self.sample_every = log_every, save_every, sample_every
         self.progress, self.preview = progress and self.rank == 0, preview
+        self.deadline = deadline
         self.step = 0
         self.seconds = 0.0
         self._resume = resume
         self._parts: dict[str, Any] = {}
-        self._average: AveragedModel | None = None
+        self._average: _Average | None = None
         self._pass: Callable[[nn.Module, Noise], object] | None = None
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
@@ -95,8 +108,7 @@ class Run:
                 self._broadcast(part)
             self._parts[name] = part
         if self.decay and "model" in parts:
-            decay = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
-            self._average = AveragedModel(parts["model"], multi_avg_fn=decay, use_buffers=True)
+            self._average = _Average(parts["model"], self.decay)
             self._parts["average"] = self._average
         return tuple(parts.values())
 
@@ -140,7 +152,8 @@ class Run:
     def steps(self, total: int) -> Iterator[int]:
         """Step numbers up to `total`, from where the newest good checkpoint stands when the run resumes.
 
-        Between steps: average, log, look at the losses, sample, save. Raises TrainingError when a loss is not finite.
+        Between steps: average, log, look at the losses, sample, save. Raises TrainingError when a loss is not finite,
+        and OutOfTime when the deadline has passed before the last step.
         """
         if self._resume:
             self._restore()
@@ -151,29 +164,51 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
                 sweep(folder, older_than=0)
         started, before = time.perf_counter(), self.seconds
-        with _Log(self.out, self.step, active=self.rank == 0) as log, self._bar(total) as advance:
+        log = _Log(self.out, self.step, active=self.rank == 0)
+        with log, self._bar(total) as advance, kernels(exact=self.precision == "float32"):
             while self.step < total:
                 yield self.step
                 self.step += 1
                 self.seconds = before + time.perf_counter() - started
                 if self._average is not None:
                     self._average.update_parameters(self._parts["model"])
+                last = self.step == total
+                stopped = not last and self._out_of_time()
                 try:
-                    self._record(log, advance, last=self.step == total)
+                    self._record(log, advance, last=last, stopped=stopped)
                 except OSError as error:
                     message = f"cannot write to {self.out}: {error.strerror or error}; {self._kept()}"
                     raise TrainingError(message, "Make room, then go on with --resume.") from error
+                if stopped:
+                    raise OutOfTime(self.step, total, self.out)
 
-    def _record(self, log: "_Log", advance: Callable[[int, Mapping[str, float]], None], *, last: bool) -> None:
+    def _out_of_time(self) -> bool:
+        """Whether to stop after this step; several processes look at it together, at the steps that are logged."""
+        if self.deadline is None:
+            return False
+        late = time.monotonic() >= self.deadline
+        if self.world == 1:
+            return late
+        if self.step % self.log_every:
+            return False
+        from accelerate.utils import reduce
+
+        # The sum is the same for all: none stops while another waits for its gradients.
+        return bool(reduce(torch.tensor(float(late), device=self.device), reduction="sum") > 0)
+
+    def _record(
+        self, log: "_Log", advance: Callable[[int, Mapping[str, float]], None], *, last: bool, stopped: bool
+    ) -> None:
         """What is due after this step: losses, a picture, a checkpoint."""
-        if self.step % self.log_every == 0 or self.step % self.save_every == 0 or last:
+        saving = last or stopped or self.step % self.save_every == 0
+        if saving or self.step % self.log_every == 0:
             advance(self.step, log.write(self.step, self.seconds, self._means()))
         pictured = last or self.step % self.sample_every == 0
         if pictured:
             self._settle()
         if pictured and self.preview and self.rank == 0:
             log.picture(self.step, self._sampled())
-        if self.rank == 0 and (self.step % self.save_every == 0 or last):
+        if self.rank == 0 and saving:
             self.save()
 
     def _settle(self) -> None:
@@ -305,6 +340,47 @@ class Run:
                 parameter.grad.copy_(reduce(parameter.grad, reduction="mean"))
 
 
+class _Average(AveragedModel):
+    """An exponential average of parameters and buffers, begun at their first values.
+
+    The parent's update would copy its count to the device at every step, and wait for that.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def update_parameters(self, model: nn.Module) -> None:
+        pairs: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
+        for mine, other in zip(_tensors(self.module), _tensors(model), strict=True):
+            pairs.setdefault(mine.dtype, []).append((mine, other))
+        first = bool(self.n_averaged == 0)  # a count on the CPU, whatever the device
+        for group in pairs.values():
+            mean, latest = map(list, zip(*group, strict=True))
+            torch._foreach_copy_(mean, latest) if first else self.average(mean, latest, self.n_averaged)
+        self.n_averaged += 1
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from (parameter.detach() for parameter in module.parameters())
+    yield from (buffer.detach() for buffer in module.buffers())
+
+
+@contextlib.contextmanager
+def kernels(*, exact: bool) -> Iterator[None]:
+    """On CUDA: convolutions by the fastest algorithm for their shapes; TF32 allowed unless `exact`.
+
+    Unlike torch's own defaults, which multiply matrices in float32 but convolve in TF32.
+    """
+    matmul, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
+    matmul.allow_tf32 = not exact
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=not exact):
+            yield
+    finally:
+        matmul.allow_tf32 = before
+
+
 def describe(means: Mapping[str, float]) -> str:
     return "  ".join(f"{key} {value:.4g}" for key, value in means.items())
 
@@ -312,6 +388,15 @@ def describe(means: Mapping[str, float]) -> str:
 def checkpoints(out: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted((out / "checkpoints").glob("step-*"))
+
+
+def reached(out: Path) -> tuple[int, float]:
+    """The step of a run's newest whole checkpoint and the seconds of training up to it; 0 and 0 before the first."""
+    for path in reversed(checkpoints(out)):
+        if _whole(path):
+            state = read_json(path / "state.json", limit=64 << 20)
+            return int(state["step"]), float(state["seconds"])
+    return 0, 0.0
 
 
 def _whole(path: Path) -> bool:

@@ -155,3 +155,35 @@ def forgetful_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, ste
     optimizer = torch.optim.Adam(model.parameters())
     run.prepare(model=model, batches=batches)
     learn(model, batches, run, steps, optimizer)
+
+
+def toss(loss: Tensor) -> object:
+    """May read what never was on the device."""
+    return torch.rand(()).item() < 0.5
+
+
+look = toss
+"""What `looking_train` does with the loss of each step; tests put other functions here."""
+
+
+def looking_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10) -> None:
+    optimizer = torch.optim.Adam(model.parameters())
+    run.prepare(model=model, optimizer=optimizer, batches=batches)
+    for _ in run.steps(steps):
+        x = next(batches)
+        loss = (model(run.noise(len(x)).normal(4)) - x).square().mean()
+        run.minimize(loss, optimizer)
+        run.log(loss=loss)
+        look(loss)
+
+
+def impatient_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10) -> None:
+    """Looks at every loss by itself, though `run` looks at them all from time to time."""
+    optimizer = torch.optim.Adam(model.parameters())
+    run.prepare(model=model, optimizer=optimizer, batches=batches)
+    for _ in run.steps(steps):
+        x = next(batches)
+        loss = (model(run.noise(len(x)).normal(4)) - x).square().mean()
+        run.minimize(loss, optimizer)
+        if loss > 1e9:
+            raise ArithmeticError
