@@ -26,6 +26,11 @@ def test_a_card_that_does_not_load_has_no_cost_but_a_reason(tiny_card: Path) -> 
         cost.cost(tiny_card, "cpu")
 
 
+def test_the_memory_of_whoever_measures_is_not_counted(tiny_card: Path) -> None:
+    held = torch.ones(800_000_000, dtype=torch.uint8)
+    assert cost.cost(tiny_card, "cpu").memory < held.nbytes
+
+
 def test_the_peak_is_that_of_the_process() -> None:
     before = cost.peak_memory(torch.device("cpu"))
     held = torch.ones(50_000_000)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from itertools import takewhile
@@ -423,6 +424,8 @@ def verify(
     else:
         headers = ("card", "what", "state", "expected", "found", "tolerance", "why")
         show(pick(entries, headers), headers)
+        count = Counter(entry["state"] for entry in entries)
+        typer.echo(f"cards: {len(found)}; checks: {count['pass']} pass, {count['skipped']} skipped, {count['fail']} fail")
     if any(entry["state"] == "fail" for entry in entries):
         raise typer.Exit(1)
 

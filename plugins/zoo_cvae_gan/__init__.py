@@ -49,7 +49,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"names": list(FASHION), "latent_dim": 8},
                     preparation=zoo.Preparation(size=28, mode="L"),
                     columns={"image": "image", "label": "label"},
-                    train={"steps": 3_600, **TRAIN},
+                    train={"steps": 9_000, **TRAIN},
                     shown=tuple({"label": name} for name in FASHION),
                     judge="judge-fashion",
                     license="mit",

@@ -33,7 +33,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"width": 24, "kernel": 4},
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
-                        "steps": 1_800,
+                        "steps": 6_000,
                         "batch_size": 24,
                         "lr": 2e-4,
                         "flip": True,
