@@ -73,6 +73,7 @@ FACTS = Facts(
     license="other",
     data_terms="The faces belong to nobody.",
     limits=["No hats.", "No beards."],
+    larger="--set width=99 --steps 123456",
     training=TRAINING,
     metrics=[DISTANCE, BOUND],
     evaluation=EVALUATION,
@@ -130,6 +131,7 @@ def test_the_readme_says_every_fact(card: Path) -> None:
         "sha256 `b2b2b2b2b2b2b2b2…`",
         "Measured in 7 minutes on CPU (Abacus, 3 threads) with timm 1.2.3, commit c0ffee.",
         "zoo verify dcgan-tiny",
+        "zoo train dcgan-celeba --data somebody/faces --out runs/larger --set width=99 --steps 123456",
         "zoo train dcgan-celeba --data somebody/faces --out runs/dcgan-tiny",
         *("| lr | 0.0003 |", "| augmentation | color,cutout |", "| policy | none |", "| flip | True |"),
         *("| steps | 6789 |", "| batch_size | 48 |", "| precision | bfloat16 |", "| seed | 77 |"),
@@ -212,6 +214,7 @@ def test_a_card_without_a_picture_shows_none(card: Path) -> None:
         FACTS.model_copy(update={"license": "mit"}),
         FACTS.model_copy(update={"data_terms": "They belong to somebody."}),
         FACTS.model_copy(update={"limits": ["No hats."]}),
+        FACTS.model_copy(update={"larger": ""}),
         FACTS.model_copy(update={"metrics": [DISTANCE]}),
         *(
             FACTS.model_copy(update={"costs": [COST.model_copy(update={key: value})]})
@@ -418,7 +421,8 @@ def test_a_bundled_card_has_figures_costs_limits_and_terms(name: str) -> None:
     assert [cost.machine[:3] for cost in facts.costs][:1] == ["CPU"]
     assert facts.evaluation is not None
     assert facts.golden or makes_images(name)
-    assert (facts.license, facts.data_terms, tuple(facts.limits)) == (recipe.license, recipe.terms, recipe.limits)
+    said = (facts.license, facts.data_terms, tuple(facts.limits), facts.larger)
+    assert said == (recipe.license, recipe.terms, recipe.limits, recipe.larger)
     data = ModelCard((bundled()[name] / "README.md").read_text(encoding="utf-8")).data
     assert data.datasets == [recipe.data]
     assert data.library_name == "genzoo"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -525,3 +526,10 @@ def test_every_command_and_option_explains_itself() -> None:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         assert command.help, name
         assert [param.name for param in command.params if not param.help and param.name != "ctx"] == [], name
+
+
+@pytest.mark.parametrize("name", [name for name, (_, recipe) in registry().recipes.items() if recipe.larger])
+def test_what_a_card_offers_for_a_gpu_is_a_run_that_can_be_planned(name: str, run: Callable[..., Any]) -> None:
+    """All is well with it but the data, of which there are none."""
+    result = run("train", name, "--data", "./none", "--out", "out", *shlex.split(registry().recipe(name)[1].larger))
+    assert (result.exit_code, "no folder none" in result.output) == (1, True), result.output

@@ -119,6 +119,8 @@ class Facts(Config):
     license: str
     data_terms: str
     limits: list[str]
+    larger: str = ""
+    """Options that make more of the recipe with more compute; not tried."""
     training: Training
     metrics: list[Metric] = Field(default_factory=list)
     evaluation: Evaluation | None = None

@@ -425,7 +425,8 @@ def verify(
         headers = ("card", "what", "state", "expected", "found", "tolerance", "why")
         show(pick(entries, headers), headers)
         count = Counter(entry["state"] for entry in entries)
-        typer.echo(f"cards: {len(found)}; checks: {count['pass']} pass, {count['skipped']} skipped, {count['fail']} fail")
+        words = ", ".join(f"{count[state]} {state}" for state in ("pass", "skipped", "fail"))
+        typer.echo(f"cards: {len(found)}; checks: {words}")
     if any(entry["state"] == "fail" for entry in entries):
         raise typer.Exit(1)
 

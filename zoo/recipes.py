@@ -391,6 +391,7 @@ def _facts(
         license=recipe.license if own else "other",
         data_terms=recipe.terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
         limits=list(recipe.limits) if own else [],
+        larger=recipe.larger if own else "",
         training=training,
         picture_inputs=recipe.inputs if pictured else None,
         picture_rows=[dict(row) for row in _shown(recipe, todo)] if pictured else [],

@@ -82,6 +82,8 @@ class Recipe:
     """Licence and terms of the data, in a sentence or two, printed on the card; may be left out for data in `TERMS`."""
     judge: str | None = None
     """A card that tells this data's classes or attributes, by which `zoo evaluate` judges what the model makes."""
+    larger: str = ""
+    """Options of `zoo train` that make more of the recipe, where it was cut to what a CPU trains in an hour or two."""
     limits: tuple[str, ...] = ()
     """What the model cannot do or must not be used for; printed on the card."""
 

@@ -53,8 +53,9 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     shown=tuple({"label": name} for name in FASHION),
                     judge="judge-fashion",
                     license="mit",
+                    larger="--steps 60000",
                     limits=(
-                        "A small budget on a CPU: textures are grainy; more training would help.",
+                        "A small budget on a CPU: textures are grainy, and sandals often in pieces.",
                         "Ten kinds of clothes on black, 28x28 grey pixels; prints and writing come out as texture.",
                         "Shirts, coats, pullovers and T-shirts overlap in the data, and so do the samples.",
                     ),
@@ -71,8 +72,9 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     shown=tuple({"label": name} for name in DIGITS),
                     judge="judge-mnist",
                     license="cc-by-sa-3.0",
+                    larger="--steps 60000",
                     limits=(
-                        "A small budget on a CPU: strokes are ragged; more training would help.",
+                        "A small budget on a CPU: strokes are ragged.",
                         "Digits only, 28x28 grey pixels, centred as MNIST centres them.",
                     ),
                 ),

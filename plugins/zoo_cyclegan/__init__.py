@@ -52,6 +52,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     shown=({"to": "black_hair"}, {"to": "blond_hair"}),
                     judge="judge-celeba",
                     license="other",
+                    larger="--set width=64 --set blocks=6 --steps 100000",
                     limits=(
                         "A small net and a small budget on a CPU, 5,000 steps of one image a side: blurred, and "
                         "many translations, most of those to black, do not arrive; more training would help.",

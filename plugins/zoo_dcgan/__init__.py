@@ -43,6 +43,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     license="other",
                     judge="judge-celeba",
+                    larger="--set width=128 --batch-size 128 --steps 50000",
                     limits=(
                         "Faces only, 64x64, aligned as CelebA aligns them; backgrounds and accessories are vague.",
                         "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",

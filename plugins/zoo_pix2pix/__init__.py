@@ -48,8 +48,9 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     inputs="dcgan-celeba",
                     license="other",
                     judge="judge-celeba",
+                    larger="--set width=64 --steps 100000",
                     limits=(
-                        "A small budget on a CPU: textures are rough and colours patchy; more training would help.",
+                        "A small budget on a CPU: textures are rough and colours patchy.",
                         "Drawings of faces only, 64x64, aligned as CelebA aligns them.",
                         "The lines do not tell the colours of hair, skin and background: the model guesses them.",
                         "It has seen black lines one pixel thin only; other styles of drawing may work less well.",

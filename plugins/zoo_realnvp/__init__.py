@@ -34,6 +34,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     train={"steps": 2_600, "batch_size": 32, "ema": 0.995, "precision": "bfloat16"},
                     license="cc-by-sa-3.0",
                     judge="judge-mnist",
+                    larger="--set width=32 --set blocks=4 --batch-size 64 --steps 50000",
                     limits=(
                         "A small net and a small budget on a CPU: many samples are broken digits.",
                         "Its densities do not tell digits from other images: flows give simple images high ones too.",
@@ -49,6 +50,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     published={"bits_per_dim_bound": "the paper: 3.02 at 64x64 on all of CelebA"},
                     license="other",
                     judge="judge-celeba",
+                    larger="--image-size 64 --set scales=4 --set width=32 --set blocks=4 --steps 50000",
                     limits=(
                         "32x32 where the paper has 64x64, half its width, and a small budget on a CPU: its bits per "
                         "dimension do not compare with the paper's, and many samples are distorted faces.",

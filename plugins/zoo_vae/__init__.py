@@ -64,8 +64,9 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     license="other",
                     judge="judge-celeba",
+                    larger="--steps 60000",
                     limits=(
-                        "A small budget on a CPU: many samples are blotchy or tinted orange; more training would help.",
+                        "A small budget on a CPU: many samples are blotchy or tinted orange.",
                         "Samples are blurred, as those of a VAE with independent pixels are: it draws the mean of all "
                         "faces that fit a latent.",
                         "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",

@@ -43,9 +43,10 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     license="other",
                     judge="judge-celeba",
+                    larger="--set width=64 --batch-size 64 --steps 60000",
                     limits=(
-                        "A small net and a small budget on a CPU (the paper trains 200,000 steps): many faces are "
-                        "misshapen or blotchy; more training would help.",
+                        "A small net and a small budget on a CPU (the paper trains 200,000 steps): some faces are "
+                        "misshapen or blotchy.",
                         "Faces only, 64x64, aligned as CelebA aligns them; backgrounds and accessories are vague.",
                         "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",
                     ),
