@@ -1,0 +1,169 @@
+"""The tables of figures in README.md and docs/figures.md, made from the cards' records; --check only compares.
+
+python benchmarks/figures.py [--check]
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from zoo.cards import Facts, Metric, beside_it, figure, megabytes, read_facts, words
+from zoo.config import validate
+from zoo.files import read_json
+from zoo.hub import bundled
+from zoo.registry import registry
+from zoo.spec import ModelSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+ANCHORS = ROOT / "docs" / "anchors"
+"""Records of runs that others are measured by, and whose weights are not shipped."""
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+
+SETS = ("fd", "kd", "precision", "recall", "density", "coverage")
+"""Figures of a set of images in a judge's features; fd and kd are followed by the judge's name."""
+REST = ("sharpness", "nearest_neighbour_ratio")
+"""Beside them, each relative to the data at the model's own size."""
+LIKELIHOODS = ("log_likelihood", "bits_per_dim", "elbo", "bits_per_dim_bound", "importance_weighted_bound")
+TRANSLATED = ("l1", "ssim", "cycle_l1", "attributes_kept", "arrived", "kept", "identity_l1")
+
+Records = dict[str, Facts]
+Table = tuple[Sequence[str], list[Sequence[str]]]
+
+
+def records() -> Records:
+    """Every bundled card's facts, and the anchors'."""
+    found = {name: read_facts(folder) for name, folder in bundled().items()}
+    for path in sorted(ANCHORS.glob("*.json")):
+        found[path.stem] = validate(Facts, read_json(path), str(path))
+    return found
+
+
+def metrics(facts: Facts) -> dict[str, Metric]:
+    """By name; a distance in a judge's features by its kind alone."""
+    return {m.name.partition("-")[0] if m.name.startswith(("fd-", "kd-")) else m.name: m for m in facts.metrics}
+
+
+def groups(found: Records) -> dict[str, Records]:
+    """Records that may stand in one table, by its title: measured against the same real images by the same judge."""
+    grouped: dict[str, Records] = {}
+    for name, facts in found.items():
+        distance = metrics(facts).get("fd")
+        if distance is not None and distance.reference is not None:
+            reference = distance.reference
+            title = (
+                f"{distance.data}: {distance.n} images of each model against {reference.n} test images, features of "
+                f"{reference.backbone} (statistics {reference.statistics[:8]}), seed {distance.seed}"
+            )
+            grouped.setdefault(title, {})[name] = facts
+    best_first = {
+        title: dict(sorted(part.items(), key=lambda item: metrics(item[1])["fd"].value))
+        for title, part in grouped.items()
+    }
+    return dict(sorted(best_first.items()))
+
+
+def sets(part: Records, names: Sequence[str]) -> Table:
+    """One group: what training images in the samples' place come to, then the models, the nearest first."""
+    rows: list[Sequence[str]] = [
+        ["*training images*", "", *(_floor(part, name) for name in names)],
+    ]
+    for card, facts in part.items():
+        seen = f"{facts.training.steps * facts.training.batch_size / 1000:,.0f}k"
+        label = named(card) if "sample" in _family(facts).capabilities else f"{named(card)}, translations"
+        rows.append([label, seen, *(_value(metrics(facts).get(name)) for name in names)])
+    return ["", "images trained on", *(words(name) for name in names)], rows
+
+
+def _floor(part: Records, name: str) -> str:
+    """Of all records that have one: the same measurement, so the same number."""
+    found = {m.floor for facts in part.values() for m in [metrics(facts).get(name)] if m and m.floor is not None}
+    if len(found) > 1:
+        raise SystemExit(f"{name}: cards of one group have several floors: {sorted(found)}; evaluate them again")
+    return f"{found.pop():.4g}" if found else "–"
+
+
+def _value(metric: Metric | None) -> str:
+    return figure(metric) if metric else "–"
+
+
+def listed(found: Records, wanted: Iterable[str]) -> Table:
+    """Figures one a row, with what may be compared."""
+    prefixes = tuple(wanted)
+    rows = [
+        (named(card), words(m.name), figure(m), beside_it(m) or "–", f"{m.n:,}")
+        for card, facts in found.items()
+        for m in facts.metrics
+        if m.name.startswith(prefixes)
+    ]
+    return ("card", "figure", "value", "beside it", "images"), rows
+
+
+def costs(found: Records) -> Table:
+    rows = [
+        (named(card), f"{c.parameters:,}", megabytes(c.bytes), megabytes(c.memory), f"{c.seconds:.2g}", c.machine)
+        for card, facts in found.items()
+        if card in bundled()
+        for c in facts.costs
+    ]
+    return ("card", "parameters", "weights", "peak memory", "seconds for 16", "machine"), rows
+
+
+def named(card: str) -> str:
+    """An anchor, which has no card, is set apart."""
+    return card if card in bundled() else f"*{card}*"
+
+
+def render(table: Table) -> str:
+    heads, rows = table
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def summary(found: Records) -> str:
+    """For the README: the headline of each group."""
+    headline = ("fd", "precision", "recall", "sharpness")
+    return "\n\n".join(f"{title}:\n\n{render(sets(part, headline))}" for title, part in groups(found).items())
+
+
+def everything(found: Records) -> str:
+    """For the page of figures."""
+    makers = {name: facts for name, facts in found.items() if _family(facts).name != "judge"}
+    conditional = {name: facts for name, facts in makers.items() if name in bundled()}
+    parts = ["## Sets of images"]
+    parts += [f"{title}:\n\n{render(sets(part, SETS + REST))}" for title, part in groups(found).items()]
+    parts += ["## Likelihoods", render(listed(makers, LIKELIHOODS))]
+    accuracies = ("class_accuracy", "swap_accuracy", "category_", "attribute_accuracy")
+    parts += ["## What was asked for", render(listed(conditional, accuracies)), "## Translations"]
+    parts += [render(listed(makers, TRANSLATED)), "## Judges"]
+    parts += [render(listed({k: v for k, v in found.items() if k not in makers}, ["accuracy"]))]
+    parts += ["## Costs", render(costs(found))]
+    return "\n\n".join(parts)
+
+
+def _family(facts: Facts) -> ModelSpec:
+    return registry().recipe(facts.training.recipe)[0]
+
+
+def between(text: str, block: str) -> str:
+    """The text with the block between its two marks."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    if not rest or not tail:
+        raise SystemExit(f"the marks {BEGIN} and {END} are missing")
+    return f"{head}{BEGIN}\n\n{block}\n\n{END}{tail}"
+
+
+def main() -> None:
+    found, stale = records(), []
+    for path, block in ((ROOT / "README.md", summary(found)), (ROOT / "docs" / "figures.md", everything(found))):
+        text = path.read_text(encoding="utf-8")
+        if between(text, block) != text:
+            stale.append(path.name)
+            if "--check" not in sys.argv:
+                path.write_text(between(text, block), encoding="utf-8")
+    if "--check" in sys.argv and stale:
+        sys.exit(f"not what the records say: {', '.join(stale)}; python benchmarks/figures.py writes them")
+
+
+if __name__ == "__main__":
+    main()

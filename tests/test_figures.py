@@ -1,0 +1,113 @@
+"""The tables of figures say what the records say, and compare only what may be compared."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo.cards import Facts, Metric, Reference, Training, figure
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "benchmarks" / "figures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+figures = load()
+
+
+def facts(distance: float, floor: float = 1.5, statistics: str = "aa", recipe: str = "dcgan-celeba") -> Facts:
+    reference = Reference(backbone="judge-drawn", weights="c" * 64, resize="none", statistics=statistics * 32, n=900)
+    common: dict[str, Any] = {"data": "made/faces", "split": "test", "n": 300, "seed": 0, "protocol": "as told"}
+    training = Training(
+        recipe=recipe, data="made/faces", split="train", images=99, steps=2000, batch_size=50, passes=1, seconds=1,
+        device="CPU", precision="float32", seed=0, settings={}, software={},
+    )  # fmt: skip
+    return Facts(
+        summary="Made up.",
+        license="mit",
+        data_terms="None.",
+        limits=[],
+        training=training,
+        metrics=[
+            Metric(name="fd-judge-drawn", value=distance, better="lower", floor=floor, reference=reference, **common),
+            Metric(name="precision", value=0.625, uncertainty=0.03, better="higher", floor=0.75, **common),
+            Metric(name="elbo", value=-89.25, uncertainty=0.5, unit="nats", better="higher", **common),
+        ],
+    )
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_table_begins_with_the_floor_and_goes_from_the_nearest_to_the_farthest() -> None:
+    ((title, part),) = figures.groups({"far": facts(30), "near": facts(10), "between": facts(20)}).items()
+    rows = cells(figures.render(figures.sets(part, ("fd", "precision", "recall"))))
+    assert [row[0] for row in rows[2:]] == ["*training images*", "*near*", "*between*", "*far*"]
+    assert rows[2] == ["*training images*", "", "1.5", "0.75", "–"]
+    assert rows[3] == ["*near*", "100k", "10", "0.625 ± 0.03", "–"]
+    assert "300 images of each model against 900 test images, features of judge-drawn" in title
+
+
+def test_what_was_measured_against_other_images_stands_in_a_table_of_its_own() -> None:
+    found = figures.groups({"one": facts(10), "other": facts(20, statistics="bb"), "third": facts(5)})
+    assert sorted(sorted(part) for part in found.values()) == [["one", "third"], ["other"]]
+
+
+def test_records_that_differ_in_what_must_be_the_same_are_not_put_together() -> None:
+    ((_, part),) = figures.groups({"one": facts(10), "other": facts(20, floor=1.6)}).items()
+    with pytest.raises(SystemExit, match="several floors"):
+        figures.sets(part, ("fd",))
+
+
+def test_translations_are_told_from_samples() -> None:
+    part = {"artist": facts(10, recipe="pix2pix-edges2celeba"), "painter": facts(20)}
+    assert [row[0] for row in figures.sets(part, ("fd",))[1][1:]] == ["*artist*, translations", "*painter*"]
+
+
+def test_likelihoods_are_listed_with_what_they_are_measured_on() -> None:
+    rows = cells(figures.render(figures.listed({"one": facts(10)}, figures.LIKELIHOODS)))
+    assert rows[2:] == [["*one*", "elbo", "-89.25 ± 0.5 nats", "–", "300"]]
+
+
+def test_only_what_is_between_the_marks_is_replaced() -> None:
+    text = f"before\n{figures.BEGIN}\nold\n{figures.END}\nafter\n"
+    assert figures.between(text, "new") == f"before\n{figures.BEGIN}\n\nnew\n\n{figures.END}\nafter\n"
+    with pytest.raises(SystemExit, match="missing"):
+        figures.between("no marks", "new")
+
+
+def test_readme_and_docs_say_what_the_records_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["figures.py", "--check"])
+    figures.main()
+
+
+def test_every_number_of_the_tables_is_in_a_record() -> None:
+    found = figures.records()
+    text = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8").partition(figures.BEGIN)[2]
+    said = {figure(metric) for facts in found.values() for metric in facts.metrics}
+    sets = text.partition("## Likelihoods")[0]
+    values = [cell for row in cells(sets) if not row[0].startswith(("*training", "---")) and row[0] for cell in row[2:]]
+    assert values
+    assert [value for value in values if re.search(r"\d", value) and value not in said] == []
+
+
+def test_a_record_that_changes_makes_the_tables_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = figures.records()
+    name = next(iter(found))
+    changed = [metric.model_copy(update={"value": 0.12345}) for metric in found[name].metrics]
+    found[name] = found[name].model_copy(update={"metrics": changed})
+    monkeypatch.setattr(figures, "records", lambda: found)
+    monkeypatch.setattr(sys, "argv", ["figures.py", "--check"])
+    with pytest.raises(SystemExit, match="not what the records say"):
+        figures.main()
