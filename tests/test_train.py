@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tables import flags, write_table
 from zoo_dcgan.model import DCGAN
 
 import zoo
@@ -99,6 +100,18 @@ def test_every_override_is_on_the_card(finished: Path) -> None:
     assert (training.steps, training.batch_size, training.images, training.passes) == (4, 8, 48, 0.67)
     assert training.settings.items() >= {"lr": 1e-3, "ema": 0.5, "flip": False}.items()
     assert zoo.load(finished, device="cpu").config.width == 4
+
+
+def test_a_pass_over_an_unpaired_set_is_one_over_its_larger_domain(faces: Path, tmp_path: Path) -> None:
+    data, files = tmp_path / "data", sorted(faces.iterdir())[:20]
+    write_table(data, files, dark=flags([i < 12 for i in range(20)]), fair=flags([i >= 12 for i in range(20)]))
+    small = {"steps": 3, "batch_size": 4, "image_size": 16, "width": 4, "blocks": 1, "patch_width": 4}
+    zoo.train(
+        "cyclegan-celeba-blond", out=tmp_path / "run", data=data, columns={"domain": "dark,fair"}, device="cpu",
+        progress=False, **small,
+    )  # fmt: skip
+    training = read_facts(tmp_path / "run").training
+    assert (training.images, training.passes) == (20, 1)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class Training(Config):
     steps: int
     batch_size: int
     passes: float
-    """Over the data."""
+    """Over the data; over the larger domain of an unpaired set."""
     seconds: float
     device: str
     precision: str

@@ -326,7 +326,7 @@ class Batches:
             raise DataError(f"{dataset.source}: pairs need an input column or an input filter")
         if kind in LABELS and dataset.labels is None:
             raise DataError(f"{dataset.source}: {kind} batches need its {LABELS[kind]} column")
-        self._domains = _domain_rows(dataset, kind)
+        self._domains = domain_rows(dataset, kind)
         available = min(len(rows) for rows in self._domains)
         if not 1 <= batch_size <= available:
             whose = "which has" if len(self._domains) == 1 else "whose smaller domain has"
@@ -412,7 +412,7 @@ def moved(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device, non_blocking=True)
 
 
-def _domain_rows(dataset: Dataset, kind: str) -> list[Tensor]:
+def domain_rows(dataset: Dataset, kind: str) -> list[Tensor]:
     """Indices of the images of each domain; all images are one, unless the batches are unpaired."""
     if kind != "unpaired" or dataset.labels is None:
         return [torch.arange(len(dataset))]

@@ -22,7 +22,7 @@ from torch import nn
 from zoo import cards, weights
 from zoo._version import __version__
 from zoo.config import CardConfig, Config, WeightsFacts, validate
-from zoo.data import Batches, Dataset, load_dataset
+from zoo.data import Batches, Dataset, domain_rows, load_dataset
 from zoo.errors import ConfigError, DataError, InputError, NotFoundError, ZooError, did_you_mean
 from zoo.files import TEMPORARY, parse_json, read_json, sha256, to_json, write_atomically
 from zoo.images import Images
@@ -376,7 +376,7 @@ def _facts(
         images=len(dataset),
         steps=run.step,
         batch_size=settings.batch_size,
-        passes=round(run.step * settings.batch_size / len(dataset), 2),
+        passes=round(run.step * settings.batch_size / max(map(len, domain_rows(dataset, todo.batch))), 2),
         seconds=round(run.seconds),
         device=machine(run.device),
         precision=settings.precision,
