@@ -49,6 +49,7 @@ DTYPES = {
 FIELDS = {"dtype", "shape", "data_offsets"}
 
 FILLS = {name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
+FILLS |= {"erfinv_", "mul_", "add_", "clamp_"}  # what a truncated normal is made of, which older torch does by steps
 
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
