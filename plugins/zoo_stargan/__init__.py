@@ -74,8 +74,8 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     license="other",
                     larger="--set width=64 --set blocks=6 --batch-size 16 --steps 100000",
                     limits=(
-                        "A small budget on a CPU: colours change, shapes hardly do, fine detail is lost, and half of the "
-                        "translations to blond hair turn out brown.",
+                        "A small budget on a CPU: colours change, shapes hardly do, and fine detail is lost; of the "
+                        "translations to blond hair the judge takes half for blond.",
                         "Faces only, 64x64, aligned as CelebA aligns them.",
                         "The attributes are CelebA's labels, as its annotators saw them. Changing one may change what "
                         "goes with it in CelebA: 'Male' is tied to hair and make-up, 'Young' to greying.",
