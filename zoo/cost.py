@@ -18,8 +18,11 @@ TIMES = 5
 
 
 def cost(folder: Path, device: str) -> cards.Cost:
-    """Parameters, bytes, peak memory, and the time that 16 images take, loaded and warm: the median of five goes."""
-    command = [sys.executable, "-m", "zoo.cost", str(folder), device]
+    """Parameters, bytes, peak memory, and the time that 16 images take, loaded and warm: the median of five goes.
+
+    On as many threads as this process uses.
+    """
+    command = [sys.executable, "-m", "zoo.cost", str(folder), device, str(torch.get_num_threads())]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
@@ -73,6 +76,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[3]))
     try:
         print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2]).model_dump()))
     except ZooError as problem:
