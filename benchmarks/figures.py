@@ -21,13 +21,14 @@ BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
 SETS = ("fd", "kd", "precision", "recall", "density", "coverage")
 """Figures of a set of images in a judge's features; fd and kd are followed by the judge's name."""
-REST = ("sharpness", "nearest_neighbour_ratio")
-"""Beside them, each relative to the data at the model's own size."""
+SLICED = "sliced_wasserstein"
+REST = (SLICED, "sharpness", "nearest_neighbour_ratio")
+"""Beside them, each relative to the data at the model's own size; so the floor of the first differs by row."""
 LIKELIHOODS = ("log_likelihood", "bits_per_dim", "elbo", "bits_per_dim_bound", "importance_weighted_bound")
 TRANSLATED = ("l1", "ssim", "cycle_l1", "attributes_kept", "arrived", "kept", "identity_l1")
 
 Records = dict[str, Facts]
-Table = tuple[Sequence[str], list[Sequence[str]]]
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def records() -> Records:
@@ -50,6 +51,9 @@ def groups(found: Records) -> dict[str, Records]:
         distance = metrics(facts).get("fd")
         if distance is not None and distance.reference is not None:
             reference = distance.reference
+            seen = (reference, distance.n, distance.seed)
+            if any((m.reference, m.n, m.seed) != seen for m in facts.metrics if m.reference is not None):
+                raise SystemExit(f"{name}: its figures were measured against several references; evaluate it again")
             title = (
                 f"{distance.data}: {distance.n} images of each model against {reference.n} test images, features of "
                 f"{reference.backbone} (statistics {reference.statistics[:8]}), seed {distance.seed}"
@@ -62,20 +66,25 @@ def groups(found: Records) -> dict[str, Records]:
     return dict(sorted(best_first.items()))
 
 
-def sets(part: Records, names: Sequence[str]) -> Table:
-    """One group: what training images in the samples' place come to, then the models, the nearest first."""
-    rows: list[Sequence[str]] = [
-        ["*training images*", "", *(_floor(part, name) for name in names)],
-    ]
+def sets(part: Records, names: Sequence[str], link: str = "{0}") -> Table:
+    """One group: what training images in the samples' place come to, then the models, the nearest first.
+
+    link: how a card is named, where the page can lead to it.
+    """
+    rows: list[Sequence[str]] = [["*training images*", "", "", *(_floor(part, name) for name in names)]]
     for card, facts in part.items():
         seen = f"{facts.training.steps * facts.training.batch_size / 1000:,.0f}k"
-        label = named(card) if "sample" in _family(facts).capabilities else f"{named(card)}, translations"
-        rows.append([label, seen, *(_value(metrics(facts).get(name)) for name in names)])
-    return ["", "images trained on", *(words(name) for name in names)], rows
+        family = _family(facts)
+        label = named(card, link) if "sample" in family.capabilities else f"{named(card, link)}, translations"
+        rows.append([label, family.name, seen, *(_value(metrics(facts).get(name)) for name in names)])
+    heads = (f"{words(name)} (floor)" if name == SLICED else words(name) for name in names)
+    return ["", "family", "images trained on", *heads], rows
 
 
 def _floor(part: Records, name: str) -> str:
-    """Of all records that have one: the same measurement, so the same number."""
+    """Of all records that have one: the same measurement, so the same number. SystemExit if it is not."""
+    if name == SLICED:
+        return "–"
     found = {m.floor for facts in part.values() for m in [metrics(facts).get(name)] if m and m.floor is not None}
     if len(found) > 1:
         raise SystemExit(f"{name}: cards of one group have several floors: {sorted(found)}; evaluate them again")
@@ -83,7 +92,10 @@ def _floor(part: Records, name: str) -> str:
 
 
 def _value(metric: Metric | None) -> str:
-    return figure(metric) if metric else "–"
+    if metric is None:
+        return "–"
+    floor = f" ({metric.floor:.4g})" if metric.name == SLICED and metric.floor is not None else ""
+    return figure(metric) + floor
 
 
 def listed(found: Records, wanted: Iterable[str]) -> Table:
@@ -98,6 +110,18 @@ def listed(found: Records, wanted: Iterable[str]) -> Table:
     return ("card", "figure", "value", "beside it", "images"), rows
 
 
+def likelihoods(found: Records) -> Table:
+    """With how each was measured: exact or a bound, with how many draws, and of what, for nats of binary images and of
+    8-bit ones do not compare."""
+    rows = [
+        (named(card), words(m.name), figure(m), m.protocol, beside_it(m) or "–", f"{m.n:,}")
+        for card, facts in found.items()
+        for m in facts.metrics
+        if m.name.startswith(LIKELIHOODS)
+    ]
+    return ("card", "figure", "value", "how", "beside it", "images"), rows
+
+
 def costs(found: Records) -> Table:
     rows = [
         (named(card), f"{c.parameters:,}", megabytes(c.bytes), megabytes(c.memory), f"{c.seconds:.2g}", c.machine)
@@ -108,9 +132,9 @@ def costs(found: Records) -> Table:
     return ("card", "parameters", "weights", "peak memory", "seconds for 16", "machine"), rows
 
 
-def named(card: str) -> str:
+def named(card: str, link: str = "{0}") -> str:
     """An anchor, which has no card, is set apart."""
-    return card if card in bundled() else f"*{card}*"
+    return link.format(card) if card in bundled() else f"*{card}*"
 
 
 def render(table: Table) -> str:
@@ -122,7 +146,8 @@ def render(table: Table) -> str:
 def summary(found: Records) -> str:
     """For the README: the headline of each group."""
     headline = ("fd", "precision", "recall", "sharpness")
-    return "\n\n".join(f"{title}:\n\n{render(sets(part, headline))}" for title, part in groups(found).items())
+    link = "[{0}](cards/{0})"
+    return "\n\n".join(f"{title}:\n\n{render(sets(part, headline, link))}" for title, part in groups(found).items())
 
 
 def everything(found: Records) -> str:
@@ -131,7 +156,7 @@ def everything(found: Records) -> str:
     conditional = {name: facts for name, facts in makers.items() if name in bundled()}
     parts = ["## Sets of images"]
     parts += [f"{title}:\n\n{render(sets(part, SETS + REST))}" for title, part in groups(found).items()]
-    parts += ["## Likelihoods", render(listed(makers, LIKELIHOODS))]
+    parts += ["## Likelihoods", render(likelihoods(makers))]
     accuracies = ("class_accuracy", "swap_accuracy", "category_", "attribute_accuracy")
     parts += ["## What was asked for", render(listed(conditional, accuracies)), "## Translations"]
     parts += [render(listed(makers, TRANSLATED)), "## Judges"]
