@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from stand_ins import Shows
 from torch import Tensor, nn
 
 import zoo
@@ -39,17 +40,6 @@ def pictures(n: int, side: int = 16, channels: int = 3) -> Tensor:
     """Smooth random images, 8-bit."""
     rough = torch.rand(n, channels, side // 4, side // 4)
     return (255 * nn.functional.interpolate(rough, (side, side), mode="bilinear")).to(torch.uint8)
-
-
-class Shows(nn.Module):
-    """A "generator" that only ever shows what it was given."""
-
-    def __init__(self, images: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("images", images)
-
-    def sample(self, noise: zoo.Noise) -> Tensor:
-        return self.images[noise.start : noise.stop]
 
 
 class Looks(nn.Module):

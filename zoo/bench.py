@@ -82,13 +82,13 @@ class Bench:
         more = {"n": len(self.test), "unit": ""} | more
         return cards.Metric(
             name=name,
-            value=_round(values),
+            value=rounded(values),
             better=better,
             protocol=protocol,
             data=self.data,
             split="test",
             seed=self.seed,
-            **{key: _round(value) if isinstance(value, float) else value for key, value in more.items()},
+            **{key: rounded(value) if isinstance(value, float) else value for key, value in more.items()},
         )
 
 
@@ -114,6 +114,6 @@ def binary_draw(x: Tensor, split: str, seed: int) -> Tensor:
     return (Noise(int.from_bytes(stream), 0, len(x)).uniform(*x.shape[1:]) < x).float()
 
 
-def _round(value: float) -> float:
-    """Five significant digits: more would only change from machine to machine."""
+def rounded(value: float) -> float:
+    """Five significant digits, as figures have them: more would only change from machine to machine."""
     return float(f"{value:.5g}")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from zoo import cards, features, hub
-from zoo.bench import Bench, draw, is_binary
+from zoo.bench import Bench, draw, is_binary, rounded
 from zoo.cards import Facts, Metric, Reference
 from zoo.data import load_dataset
 from zoo.distances import frechet_distance
@@ -277,9 +277,9 @@ def _distance(
         return [known, Check(metric.name, "skipped", why="the judge or its statistics are not those of the record")]
     ours = features.statistics(features.of_judge(judge)(samples))
     found = frechet_distance(ours.mean, ours.covariance, real.mean, real.covariance)
-    tolerance = _rounded(FIGURE_TOLERANCE * abs(metric.value))
+    tolerance = rounded(FIGURE_TOLERANCE * abs(metric.value))
     good = abs(found - metric.value) <= tolerance
-    return [known, _check(metric.name, good, metric.value, _rounded(found), tolerance, "the samples are not this far")]
+    return [known, _check(metric.name, good, metric.value, rounded(found), tolerance, "the samples are not this far")]
 
 
 def _judge(card: _Card, backbone: str) -> Path | None:
@@ -347,7 +347,7 @@ def _figure(what: str, recorded: Metric, again: Metric | None) -> Check:
     """One figure and its floor, within 2 % or the standard error."""
     if again is None:
         return Check(what, "fail", recorded.value, why="the card's figures do not include it any more")
-    tolerance = _rounded(max(FIGURE_TOLERANCE * abs(recorded.value), recorded.uncertainty or 0.0))
+    tolerance = rounded(max(FIGURE_TOLERANCE * abs(recorded.value), recorded.uncertainty or 0.0))
     faults = []
     if not abs(again.value - recorded.value) <= tolerance:
         faults.append("the model does not reach it")
@@ -384,8 +384,3 @@ def _shipped_again(card: _Card, data: str | Path, seed: int) -> list[Check]:
         )
         for kind, part in shipped.items()
     ]
-
-
-def _rounded(value: float) -> float:
-    """Five significant digits, as figures have them."""
-    return float(f"{value:.5g}")
