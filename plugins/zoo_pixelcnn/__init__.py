@@ -42,8 +42,8 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     judge="judge-mnist",
                     larger="--set width=128 --set blocks=15 --steps 100000",
                     limits=(
-                        "A small net and a small budget on a CPU: some nats short of the paper's, and many samples are strokes "
-                        "that make no digit.",
+                        "A small net and a small budget on a CPU: some nats short of the paper's, and many samples are "
+                        "strokes that make no digit.",
                         "Binary images: each training image is a fresh Bernoulli draw of its grey values (dynamic "
                         "binarisation), so its figures do not compare with those of fixed draws or of grey values.",
                         "Sampling goes pixel by pixel: it takes longer than with families that draw an image at once.",
