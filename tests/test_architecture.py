@@ -16,7 +16,7 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 
 # A room imports only from floors below its own, in its functions too.
 FLOORS = (
-    {"_version", "errors"},
+    {"_version", "errors", "folder"},
     {"spec", "files", "conditions", "noise", "distances"},
     {"hookspecs", "config", "images"},
     {"registry"},
@@ -35,7 +35,7 @@ FLOORS = (
     {"__main__"},
 )
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-LIGHT = {"zoo", "_version", "errors", "spec", "hookspecs", "registry", "conditions", "hub"}
+LIGHT = {"zoo", "_version", "errors", "folder", "spec", "hookspecs", "registry", "conditions", "hub"}
 
 LOADERS_OF_CODE = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
 RUNNERS_OF_CODE = {

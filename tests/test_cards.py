@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 
 import zoo
-from zoo import cards, weights
+from zoo import cards, folder, weights
 from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, Training, read_facts, render, write_facts
 from zoo.config import CardConfig, WeightsFacts
 from zoo.errors import ConfigError, FormatError
@@ -90,7 +90,7 @@ def with_training(**changes: Any) -> Facts:
 def card(tiny_card: Path) -> Path:
     """A whole card with made-up facts."""
     model = zoo.load(tiny_card, device="cpu")
-    model.sample(9, seed=0).save(tiny_card / cards.PICTURE)
+    model.sample(9, seed=0).save(tiny_card / folder.PICTURE)
     write_facts(tiny_card, FACTS)
     return tiny_card
 
@@ -203,7 +203,7 @@ def test_a_folder_of_ones_own_is_no_data_set_of_the_hub(card: Path) -> None:
 
 
 def test_a_card_without_a_picture_shows_none(card: Path) -> None:
-    (card / cards.PICTURE).unlink()
+    (card / folder.PICTURE).unlink()
     assert "samples.png)" not in render(card)
 
 
@@ -350,9 +350,9 @@ def test_a_translator_without_the_card_of_its_inputs_has_no_picture(monkeypatch:
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     def apply(card: Path) -> None:
-        facts = json.loads((card / cards.FACTS).read_text())
+        facts = json.loads((card / folder.FACTS).read_text())
         change(facts)
-        (card / cards.FACTS).write_text(json.dumps(facts))
+        (card / folder.FACTS).write_text(json.dumps(facts))
 
     return apply
 
@@ -368,8 +368,8 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]
         (edited(lambda facts: facts["metrics"][0].update(better="blue")), r"better: .*'lower' or 'higher'"),
         (edited(lambda facts: facts["training"].update(steps="many")), r"training\.steps: .*found 'many'"),
         (edited(lambda facts: facts.update(picture_inputs="../../secret")), r"picture_inputs: "),
-        (lambda card: (card / cards.FACTS).write_text("{"), "not valid JSON"),
-        (lambda card: (card / cards.FACTS).unlink(), "no such file"),
+        (lambda card: (card / folder.FACTS).write_text("{"), "not valid JSON"),
+        (lambda card: (card / folder.FACTS).unlink(), "no such file"),
     ],
 )
 def test_facts_outside_the_schema_are_refused(change: Callable[[Path], object], message: str, card: Path) -> None:
@@ -379,11 +379,11 @@ def test_facts_outside_the_schema_are_refused(change: Callable[[Path], object], 
 
 
 def test_a_figure_that_is_not_finite_is_not_written(card: Path) -> None:
-    before = (card / cards.FACTS).read_bytes()
+    before = (card / folder.FACTS).read_bytes()
     broken = FACTS.model_copy(update={"metrics": [BOUND.model_copy(update={"value": float("nan")})]})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_facts(card, broken)
-    assert (card / cards.FACTS).read_bytes() == before
+    assert (card / folder.FACTS).read_bytes() == before
 
 
 # The bundled cards

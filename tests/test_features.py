@@ -15,7 +15,6 @@ from zoo import features
 from zoo.bench import Bench, binary_draw
 from zoo.data import Dataset
 from zoo.features import (
-    STATISTICS,
     Backbone,
     find_backbone,
     fit,
@@ -24,6 +23,7 @@ from zoo.features import (
     statistics,
     write_statistics,
 )
+from zoo.folder import STATISTICS
 from zoo.measures import fidelity, measures, moments
 from zoo.registry import registry
 from zoo.testing import Case

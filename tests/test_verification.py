@@ -20,6 +20,7 @@ from zoo.cli import app
 from zoo.config import CardConfig
 from zoo.distances import sliced_wasserstein
 from zoo.features import Statistics
+from zoo.folder import LIMITS, PICTURE, SIGNATURE
 from zoo.registry import registry
 from zoo.verification import Check, verify
 
@@ -61,7 +62,7 @@ def make_card(family: str, root: Path) -> Path:
     cards.write_config(folder, config)
     shown = cards.picture(module, spec, config, None)
     if shown is not None:
-        shown.save(folder / cards.PICTURE)
+        shown.save(folder / PICTURE)
     columns = {"image": "image"} | ({"label": "label"} if family == "judge" else {})
     training = cards.Training(
         recipe="tiny", data="made/bars", split="train", columns=columns, images=60, steps=1, batch_size=8, passes=0.1,
@@ -538,4 +539,4 @@ def test_the_command_wants_one_card_or_all(run: Callable[..., Any], words: list[
 
 def test_what_a_card_may_hold_is_what_zoo_writes(measured: Path) -> None:
     written = {path.name for folder in measured.iterdir() for path in folder.iterdir()}
-    assert written == verification.FILES - {".gitattributes"}
+    assert written == LIMITS.keys() - {SIGNATURE}, "a publisher adds the signature"

@@ -12,16 +12,14 @@ from zoo.conditions import Condition
 from zoo.config import CardConfig, Config, Name, validate
 from zoo.errors import NotFoundError
 from zoo.files import read_json, to_json, write_atomically
+from zoo.folder import CONFIG, FACTS, PICTURE, README, WEIGHTS
 from zoo.images import Images, binary
 from zoo.model import Model, load
 from zoo.noise import Noise
 from zoo.registry import registry
 from zoo.spec import ModelSpec
-from zoo.weights import CONFIG, WEIGHTS, build, read_config
+from zoo.weights import build, read_config
 
-FACTS = "evaluation.json"
-README = "README.md"
-PICTURE = "samples.png"
 GOLDEN = ("encode", "log_prob", "elbo", "infer", "features")
 """Methods whose results a card records; what samples and translates is seen in its picture."""
 GOLDEN_IMAGES = 4

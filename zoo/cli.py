@@ -432,7 +432,8 @@ def verify(
 
 
 def _show_card(folder: Path, as_json: bool) -> None:
-    from zoo.cards import FACTS, read_facts
+    from zoo.cards import read_facts
+    from zoo.folder import FACTS
     from zoo.registry import registry
     from zoo.terminal import card_rows, fact_rows, show
     from zoo.weights import build, read_config

@@ -11,8 +11,8 @@ import torch
 from zoo import cards
 from zoo.errors import ZooError
 from zoo.files import parse_json
+from zoo.folder import WEIGHTS
 from zoo.model import Model, load, machine
-from zoo.weights import WEIGHTS
 
 TIMES = 5
 

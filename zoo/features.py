@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from zoo.distances import moments
 from zoo.errors import InputError
 from zoo.files import write_atomically
+from zoo.folder import STATISTICS
 from zoo.model import Model
 from zoo.spec import Preparation
 from zoo.weights import read_tensors
 
-STATISTICS = "statistics.safetensors"
-"""A judge's card ships the moments of its features of real images, so that distances need no data set."""
 INCEPTION = "inception"
 BATCH = 256
 

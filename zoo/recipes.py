@@ -25,6 +25,7 @@ from zoo.config import CardConfig, Config, WeightsFacts, validate
 from zoo.data import Batches, Dataset, domain_rows, load_dataset
 from zoo.errors import ConfigError, DataError, InputError, NotFoundError, ZooError, did_you_mean
 from zoo.files import TEMPORARY, parse_json, read_json, sha256, to_json, write_atomically
+from zoo.folder import PICTURE, WEIGHTS
 from zoo.images import Images
 from zoo.model import Model, load, machine, pick_device
 from zoo.registry import registry, resolve
@@ -257,7 +258,7 @@ def is_finished(out: Path, todo: Plan) -> bool:
     try:
         facts = cards.read_facts(out)
         same = read_json(out / PLAN) == parse_json(_plan_text(todo).encode(), PLAN)
-        whole = sha256(out / weights.WEIGHTS) == weights.read_config(out).weights.sha256
+        whole = sha256(out / WEIGHTS) == weights.read_config(out).weights.sha256
     except (ZooError, OSError):
         return False
     return same and whole and facts.training.steps == todo.steps
@@ -355,7 +356,7 @@ def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run
         cards.write_config(folder, config)
         picture = cards.picture(module, spec, config, recipe.inputs, shown)
         if picture is not None:
-            picture.save(folder / cards.PICTURE)
+            picture.save(folder / PICTURE)
         facts = _facts(spec, recipe, todo, run, dataset, dtype, pictured=picture is not None)
         golden = cards.golden(_handle(spec, todo, module))
         cards.write_facts(folder, facts.model_copy(update={"golden": golden}))

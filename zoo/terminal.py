@@ -57,7 +57,7 @@ def pick(entries: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[list
 
 def card_rows(config: "CardConfig", spec: ModelSpec, conditions: Mapping[str, Condition], folder: Path) -> list[Facet]:
     """What any card says: all that loading needs."""
-    from zoo.weights import WEIGHTS
+    from zoo.folder import WEIGHTS
 
     size = (folder / WEIGHTS).stat().st_size / 1e6
     return [

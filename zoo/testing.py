@@ -30,6 +30,7 @@ from zoo.conditions import Categorical, Condition, Continuous, Flags
 from zoo.config import CardConfig, WeightsFacts
 from zoo.data import Batches, Dataset
 from zoo.errors import ZooError
+from zoo.folder import WEIGHTS
 from zoo.model import Model
 from zoo.noise import Noise
 from zoo.registry import registry, resolve
@@ -247,7 +248,7 @@ def law_saving_and_loading_changes_no_bit(case: Case) -> None:
     with _folder() as out:
         facts = weights.save_weights(case.model.module, out)
         module = case.build(seed=1)  # so that whatever the file lacks differs
-        state = weights.read_weights(out / weights.WEIGHTS, weights.outline(case.spec, dict(case.spec.tiny)), facts)
+        state = weights.read_weights(out / WEIGHTS, weights.outline(case.spec, dict(case.spec.tiny)), facts)
         module.load_state_dict(state)
     for name, value in case.outputs(case.wrap(module)).items():
         expect(

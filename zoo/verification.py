@@ -16,15 +16,16 @@ from zoo.data import load_dataset
 from zoo.distances import frechet_distance
 from zoo.errors import DataError, InputError, ZooError
 from zoo.evaluation import evaluate
-from zoo.features import STATISTICS, Statistics
+from zoo.features import Statistics
+from zoo.folder import FACTS, LIMITS, PICTURE, README, WEIGHTS
 from zoo.images import open_image
 from zoo.measures import moments
 from zoo.model import Model, load, pick_device
 from zoo.recipes import PLAN
-from zoo.weights import CONFIG, WEIGHTS, read_config
+from zoo.weights import read_config
 
-FILES = {CONFIG, WEIGHTS, cards.FACTS, cards.README, cards.PICTURE, STATISTICS, ".gitattributes"}
-"""All that a card may hold; the last is the Hub's own, in every repository."""
+FILES = {*LIMITS, ".gitattributes"}
+"""The last is the Hub's own, in every repository."""
 NEAR = 2
 """Of 255: how far apart two values of a picture may be, for sums of floats differ from machine to machine."""
 SHARE = 0.99
@@ -137,16 +138,16 @@ def _files(card: _Card) -> list[Check]:
 
 
 def _readme(card: _Card) -> list[Check]:
-    path, expected = card.folder / cards.README, cards.render(card.folder)
+    path, expected = card.folder / README, cards.render(card.folder)
     found = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
     pairs = zip([*expected.splitlines(), ""], [*found.splitlines(), ""], strict=False)
     line = next((i for i, (ours, theirs) in enumerate(pairs, 1) if ours != theirs), 1)
     why = f"its line {line} is not what the facts render to. 'zoo evaluate {card.name} --write' renders it anew"
-    return [_check(cards.README, found == expected, why=why)]
+    return [_check(README, found == expected, why=why)]
 
 
 def _picture(card: _Card) -> list[Check]:
-    what, facts, path = cards.PICTURE, card.facts, card.folder / cards.PICTURE
+    what, facts, path = PICTURE, card.facts, card.folder / PICTURE
     if not path.is_file() and "sample" not in card.model.spec.capabilities:
         return []  # a judge has none, nor has a translator whose inputs' card was not there when it was trained
     again = cards.picture(card.model.module, card.model.spec, card.model.card, facts.picture_inputs, facts.picture_rows)
@@ -154,7 +155,7 @@ def _picture(card: _Card) -> list[Check]:
         why = f"its inputs are samples of {facts.picture_inputs}, a card that is not here"
         return [Check(what, "skipped", why=why)]
     if again is None:
-        return [Check(what, "fail", why=f"{cards.FACTS} does not say what it shows")]
+        return [Check(what, "fail", why=f"{FACTS} does not say what it shows")]
     recorded, here = (np.asarray(picture, dtype=np.int16) for picture in (open_image(path), again.grid()))
     if recorded.shape != here.shape:
         return [Check(what, "fail", str(recorded.shape), str(here.shape), why="another number or size of images")]
@@ -291,8 +292,8 @@ def _judge(card: _Card, backbone: str) -> Path | None:
 
 PARTS: dict[str, Callable[[_Card], list[Check]]] = {
     "files": _files,
-    cards.README: _readme,
-    cards.PICTURE: _picture,
+    README: _readme,
+    PICTURE: _picture,
     "golden": _golden,
     "cost": _cost,
     "statistics": _shipped,

@@ -22,13 +22,10 @@ from torch.overrides import TorchFunctionMode
 from zoo.config import CardConfig, WeightsFacts, validate
 from zoo.errors import ConfigError, FormatError, NotFoundError
 from zoo.files import parse_json, read_json, write_atomically
+from zoo.folder import CONFIG, LIMITS, WEIGHTS
 from zoo.registry import registry, resolve
 from zoo.spec import ModelSpec
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-
-MAX_CONFIG = 1 << 16
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 10_000
 MAX_SIDE = 1 << 40
@@ -56,7 +53,7 @@ Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 def read_config(folder: Path) -> CardConfig:
     """A card's config.json through its closed schema."""
-    return validate(CardConfig, read_json(folder / CONFIG, MAX_CONFIG), str(folder / CONFIG))
+    return validate(CardConfig, read_json(folder / CONFIG, LIMITS[CONFIG]), str(folder / CONFIG))
 
 
 def build(spec: ModelSpec, config: object, where: str = "config") -> nn.Module:
