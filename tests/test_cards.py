@@ -12,15 +12,14 @@ import torch
 from huggingface_hub import ModelCard
 
 import zoo
-from zoo import cards, folder, weights
+from zoo import cards, folder, pictures, weights
 from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, Training, read_facts, render, write_facts
-from zoo.config import CardConfig, WeightsFacts
+from zoo.config import CardConfig, WeightsFacts, read_config
 from zoo.errors import ConfigError, FormatError
 from zoo.hub import bundled
 from zoo.registry import registry, resolve
 from zoo.spec import Preparation
 from zoo.testing import Case
-from zoo.weights import read_config
 
 MAX_CARD = 16_000_000
 MAX_CARDS = 90_000_000
@@ -283,8 +282,8 @@ def test_durations_are_told_in_a_fitting_unit(seconds: float, words: str) -> Non
 @pytest.mark.parametrize("family", ["vae", "judge", "realnvp"])
 def test_golden_values_are_those_of_the_methods_on_images_that_are_always_the_same(family: str) -> None:
     model = Case(registry().spec(family)).model
-    found = cards.golden(model)
-    assert found == cards.golden(model)
+    found = pictures.golden(model)
+    assert found == pictures.golden(model)
     for method in {"encode", "log_prob", "elbo", "features"} & set(model.spec.capabilities):
         p = model.preparation
         value = getattr(model, method)(zoo.Noise(0, 0, 4).uniform(p.channels, p.size, p.size))
@@ -295,16 +294,16 @@ def test_golden_values_are_those_of_the_methods_on_images_that_are_always_the_sa
 
 def test_golden_values_tell_one_weight_from_another() -> None:
     model = Case(registry().spec("vae")).model
-    before = cards.golden(model)
+    before = pictures.golden(model)
     with torch.no_grad():
         next(model.module.parameters()).add_(0.01)
-    after = cards.golden(model)
+    after = pictures.golden(model)
     assert before.keys() == after.keys()
     assert all(before[method] != after[method] for method in before)
 
 
 def test_what_has_no_such_method_has_no_golden_values() -> None:
-    assert cards.golden(Case(registry().spec("dcgan")).model) == {}
+    assert pictures.golden(Case(registry().spec("dcgan")).model) == {}
 
 
 # The picture of a translator
@@ -328,7 +327,7 @@ def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
 ) -> None:
     monkeypatch.setattr("zoo.hub.bundled", lambda: {"dcgan-tiny": tiny_card})
     module, spec, config = translator()
-    shown = cards.picture(module, spec, config, "dcgan-tiny", columns=4)
+    shown = pictures.picture(module, spec, config, "dcgan-tiny", columns=4)
     assert shown is not None
     generated, given, made = shown.tensor.split(4)
     assert torch.equal(generated, zoo.load(tiny_card, device="cpu").sample(4, seed=0).tensor)
@@ -342,7 +341,7 @@ def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
 
 def test_a_translator_without_the_card_of_its_inputs_has_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.hub.bundled", dict)
-    assert cards.picture(*translator(), "dcgan-celeba") is None
+    assert pictures.picture(*translator(), "dcgan-celeba") is None
 
 
 # Facts are checked

@@ -19,7 +19,7 @@ from torch.distributions import Normal
 
 import zoo
 from zoo import bench as benches
-from zoo import cards, features, hub, measures, weights
+from zoo import cards, features, hub, measures, pictures, weights
 from zoo.bench import Bench
 from zoo.config import CardConfig
 from zoo.data import Dataset
@@ -278,7 +278,7 @@ def test_written_figures_stand_in_the_facts_and_in_the_readme(card: Path, data: 
     facts, readme = cards.read_facts(card), (card / "README.md").read_text()
     assert facts.metrics == metrics
     assert [cost.bytes for cost in facts.costs] == [(card / "model.safetensors").stat().st_size]
-    assert facts.golden == cards.golden(zoo.load(card))
+    assert facts.golden == pictures.golden(zoo.load(card))
     assert facts.evaluation.software["torch"] == torch.__version__.partition("+")[0]
     assert facts.evaluation.seconds > 0
     assert facts.evaluation.device == facts.costs[0].machine

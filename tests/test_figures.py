@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from zoo.cards import Facts, Metric, Reference, Training, figure
+from zoo.config import read_config
 from zoo.hub import bundled
-from zoo.weights import read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 

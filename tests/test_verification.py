@@ -15,7 +15,7 @@ from tables import classes, write_table
 from typer.testing import CliRunner
 
 import zoo
-from zoo import cards, cost, evaluation, features, hub, measures, verification, weights
+from zoo import cards, cost, evaluation, features, hub, measures, pictures, weights
 from zoo.cli import app
 from zoo.config import CardConfig
 from zoo.distances import sliced_wasserstein
@@ -60,7 +60,7 @@ def make_card(family: str, root: Path) -> Path:
         weights=weights.save_weights(module, folder),
     )
     cards.write_config(folder, config)
-    shown = cards.picture(module, spec, config, None)
+    shown = pictures.picture(module, spec, config, None)
     if shown is not None:
         shown.save(folder / PICTURE)
     columns = {"image": "image"} | ({"label": "label"} if family == "judge" else {})

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import weights
 from zoo.cards import write_config
-from zoo.config import CardConfig
+from zoo.config import CardConfig, read_config
 from zoo.errors import ConfigError, FormatError, InputError, ZooError
 from zoo.registry import registry
 from zoo.spec import ModelSpec, Preparation
@@ -229,7 +229,7 @@ def test_every_single_byte_flip_and_every_cut_of_a_card_is_refused(tiny_card: Pa
     path = tiny_card / "model.safetensors"
     data, draws = path.read_bytes(), random.Random(0)
     layout = weights.layout(weights.load_module(tiny_card)[0])
-    facts = weights.read_config(tiny_card).weights
+    facts = read_config(tiny_card).weights
     for _ in range(200):
         i = draws.randrange(len(data))
         path.write_bytes(data[:i] + bytes([data[i] ^ (1 << draws.randrange(8))]) + data[i + 1 :])

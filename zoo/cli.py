@@ -433,10 +433,11 @@ def verify(
 
 def _show_card(folder: Path, as_json: bool) -> None:
     from zoo.cards import read_facts
+    from zoo.config import read_config
     from zoo.folder import FACTS
     from zoo.registry import registry
     from zoo.terminal import card_rows, fact_rows, show
-    from zoo.weights import build, read_config
+    from zoo.weights import build
 
     config = read_config(folder)
     facts = read_facts(folder) if (folder / FACTS).is_file() else None  # a card loads without its facts

@@ -1,11 +1,14 @@
 """Closed schemas: a model's `Config` and a card's config.json. Unknown keys, wrong types, wide values are refused."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import Field
 
 from zoo.errors import ConfigError, did_you_mean
+from zoo.files import read_json
+from zoo.folder import CONFIG, LIMITS
 from zoo.spec import NAME, Preparation
 
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$", max_length=64)]
@@ -54,6 +57,11 @@ def validate(schema: type[Schema], values: object, where: str) -> Schema:
         unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
         hint = did_you_mean(unknown[0], schema.model_fields) if unknown else None
         raise ConfigError(f"{where}: " + "; ".join(lines + more), hint) from None
+
+
+def read_config(folder: Path) -> CardConfig:
+    """A card's config.json through its closed schema."""
+    return validate(CardConfig, read_json(folder / CONFIG, LIMITS[CONFIG]), str(folder / CONFIG))
 
 
 def _place(location: tuple[int | str, ...]) -> str:

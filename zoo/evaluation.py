@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from zoo import cards, features, hub
+from zoo import cards, features, hub, pictures
 from zoo._version import __version__
 from zoo.bench import Bench
 from zoo.cost import cost
@@ -70,7 +70,7 @@ def evaluate(
         )
         costs = [other for other in facts.costs if _kind(other.machine) != _kind(measured.device)]
         costs.append(cost(folder, str(model.device)))
-        golden = cards.golden(model)
+        golden = pictures.golden(model)
         updated = {"metrics": metrics, "evaluation": measured, "costs": costs, "golden": golden}
         cards.write_facts(folder, facts.model_copy(update=updated))
     return metrics

@@ -19,9 +19,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from zoo import cards, weights
+from zoo import cards, pictures, weights
 from zoo._version import __version__
-from zoo.config import CardConfig, Config, WeightsFacts, validate
+from zoo.config import CardConfig, Config, WeightsFacts, read_config, validate
 from zoo.data import Batches, Dataset, domain_rows, load_dataset
 from zoo.errors import ConfigError, DataError, InputError, NotFoundError, ZooError, did_you_mean
 from zoo.files import TEMPORARY, parse_json, read_json, sha256, to_json, write_atomically
@@ -258,7 +258,7 @@ def is_finished(out: Path, todo: Plan) -> bool:
     try:
         facts = cards.read_facts(out)
         same = read_json(out / PLAN) == parse_json(_plan_text(todo).encode(), PLAN)
-        whole = sha256(out / WEIGHTS) == weights.read_config(out).weights.sha256
+        whole = sha256(out / WEIGHTS) == read_config(out).weights.sha256
     except (ZooError, OSError):
         return False
     return same and whole and facts.training.steps == todo.steps
@@ -316,8 +316,8 @@ def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> C
     def preview(module: nn.Module) -> Images:
         model = _handle(spec, todo, module)
         if "sample" in spec.capabilities:
-            return cards.samples(model, shown, columns=12)
-        return cards.beside(model, dataset.images[:12], shown)
+            return pictures.samples(model, shown, columns=12)
+        return pictures.beside(model, dataset.images[:12], shown)
 
     return preview
 
@@ -354,11 +354,11 @@ def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run
             weights=weights.save_weights(module, folder, dtype),
         )
         cards.write_config(folder, config)
-        picture = cards.picture(module, spec, config, recipe.inputs, shown)
+        picture = pictures.picture(module, spec, config, recipe.inputs, shown)
         if picture is not None:
             picture.save(folder / PICTURE)
         facts = _facts(spec, recipe, todo, run, dataset, dtype, pictured=picture is not None)
-        golden = cards.golden(_handle(spec, todo, module))
+        golden = pictures.golden(_handle(spec, todo, module))
         cards.write_facts(folder, facts.model_copy(update={"golden": golden}))
         for file in folder.iterdir():
             os.replace(file, out / file.name)

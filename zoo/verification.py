@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from zoo import cards, features, hub
+from zoo import cards, features, hub, pictures
 from zoo.bench import Bench, draw, is_binary, rounded
 from zoo.cards import Facts, Metric, Reference
+from zoo.config import read_config
 from zoo.data import load_dataset
 from zoo.distances import frechet_distance
 from zoo.errors import DataError, InputError, ZooError
@@ -22,7 +23,6 @@ from zoo.images import open_image
 from zoo.measures import moments
 from zoo.model import Model, load, pick_device
 from zoo.recipes import PLAN
-from zoo.weights import read_config
 
 FILES = {*LIMITS, ".gitattributes"}
 """The last is the Hub's own, in every repository."""
@@ -147,10 +147,12 @@ def _readme(card: _Card) -> list[Check]:
 
 
 def _picture(card: _Card) -> list[Check]:
-    what, facts, path = PICTURE, card.facts, card.folder / PICTURE
-    if not path.is_file() and "sample" not in card.model.spec.capabilities:
+    what, model, facts, path = PICTURE, card.model, card.facts, card.folder / PICTURE
+    if not path.is_file() and "sample" not in model.spec.capabilities:
         return []  # a judge has none, nor has a translator whose inputs' card was not there when it was trained
-    again = cards.picture(card.model.module, card.model.spec, card.model.card, facts.picture_inputs, facts.picture_rows)
+    again = pictures.picture(
+        card.model.module, card.model.spec, card.model.card, facts.picture_inputs, facts.picture_rows
+    )
     if again is None and facts.picture_inputs is not None:
         why = f"its inputs are samples of {facts.picture_inputs}, a card that is not here"
         return [Check(what, "skipped", why=why)]
@@ -165,7 +167,7 @@ def _picture(card: _Card) -> list[Check]:
 
 
 def _golden(card: _Card) -> list[Check]:
-    recorded, again = card.facts.golden, cards.golden(card.model)
+    recorded, again = card.facts.golden, pictures.golden(card.model)
     if again and not recorded:
         return [Check("golden", "skipped", why=f"none are recorded; {card.remedy} them")]
     return [_same_values(f"golden {key}", recorded.get(key), again.get(key)) for key in recorded | again]

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.config import CardConfig, WeightsFacts, validate
+from zoo.config import CardConfig, WeightsFacts, read_config, validate
 from zoo.errors import ConfigError, FormatError, NotFoundError
-from zoo.files import parse_json, read_json, write_atomically
-from zoo.folder import CONFIG, LIMITS, WEIGHTS
+from zoo.files import parse_json, write_atomically
+from zoo.folder import CONFIG, WEIGHTS
 from zoo.registry import registry, resolve
 from zoo.spec import ModelSpec
 
@@ -49,11 +49,6 @@ FILLS = {name for name in dir(nn.init) if name.endswith("_") and not name.starts
 FILLS |= {"erfinv_", "mul_", "add_", "clamp_"}  # what a truncated normal is made of, which older torch does by steps
 
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
-
-
-def read_config(folder: Path) -> CardConfig:
-    """A card's config.json through its closed schema."""
-    return validate(CardConfig, read_json(folder / CONFIG, LIMITS[CONFIG]), str(folder / CONFIG))
 
 
 def build(spec: ModelSpec, config: object, where: str = "config") -> nn.Module:
