@@ -19,9 +19,10 @@ FLOORS = (
     {"_version", "errors", "folder"},
     {"spec", "files", "conditions", "noise", "distances"},
     {"hookspecs", "config", "images", "signing"},
-    {"registry", "download", "upload"},
+    {"registry", "client"},
     # hub stands below model, not above it as the plan had it: `zoo.load` turns a name into a folder.
-    {"weights", "hub", "cache"},
+    {"weights", "download", "upload", "cache"},
+    {"hub"},
     # cards stands below model, too: `model.push_to_hub` renders a README.
     {"cards", "data"},
     {"model"},

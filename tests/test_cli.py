@@ -231,8 +231,10 @@ def test_info_shows_a_card_without_facts_and_its_conditions(
     assert json.loads(run("info", tiny_card, "--json").stdout)["conditions"]["code"] == "a number from -2 to 2"
 
 
-def test_where_prints_the_folder_and_nothing_else(run: Callable[..., Any], tiny_card: Path) -> None:
-    assert run("info", tiny_card, "--where").stdout == f"{tiny_card}\n"
+def test_where_prints_the_folder_alone_and_how_it_was_found_beside(run: Callable[..., Any], tiny_card: Path) -> None:
+    found = run("info", tiny_card, "--where")
+    assert found.stdout == f"{tiny_card}\n"
+    assert found.stderr.splitlines() == ["1. folder: this one", "2. bundled: not asked", "3. Hub: not asked"]
 
 
 # sample
@@ -507,7 +509,8 @@ def test_verify_shows_a_row_a_check_and_ends_with_1_if_one_failed(
         "notes[31m.txt",
         "move it",
     ]
-    assert asked == {"name": "dcgan-tiny", "data": "folder", "judge": "judge-tiny", "device": "auto", "progress": False}
+    expected = {"data": "folder", "judge": "judge-tiny", "key": None, "device": "auto", "progress": False}
+    assert asked == {"name": "dcgan-tiny"} | expected
     found = run("verify", "dcgan-tiny", "--json")
     assert found.exit_code == status
     assert [(entry["card"], entry["state"]) for entry in json.loads(found.stdout)] == [

@@ -13,9 +13,11 @@ from zoo.errors import (
     ConfigError,
     DataError,
     FormatError,
+    HubError,
     InputError,
     NotFoundError,
     PluginError,
+    StaleWarning,
     TrainingError,
     ZooError,
 )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from zoo.noise import AnyNoise as AnyNoise
     from zoo.noise import FreshNoise as FreshNoise
     from zoo.noise import Noise as Noise
+    from zoo.publishing import publish as publish
     from zoo.recipes import train as train
     from zoo.run import OutOfTime as OutOfTime
     from zoo.run import Run as Run
@@ -53,6 +56,7 @@ LAZY = {
     "AnyNoise": "zoo.noise",
     "FreshNoise": "zoo.noise",
     "Noise": "zoo.noise",
+    "publish": "zoo.publishing",
     "train": "zoo.recipes",
     "OutOfTime": "zoo.run",
     "Run": "zoo.run",
@@ -95,6 +99,7 @@ __all__ = [
     "Flags",
     "FormatError",
     "FreshNoise",
+    "HubError",
     "Images",
     "InputError",
     "Metric",
@@ -107,6 +112,7 @@ __all__ = [
     "Preparation",
     "Recipe",
     "Run",
+    "StaleWarning",
     "TrainingError",
     "ZooError",
     "__version__",
@@ -114,6 +120,7 @@ __all__ = [
     "hookimpl",
     "list_models",
     "load",
+    "publish",
     "train",
     "train_all",
     "verify",

@@ -2,20 +2,23 @@
 
 import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from zoo._version import DISTRIBUTION
+from zoo.client import REPOSITORY
 from zoo.conditions import Condition
 from zoo.config import CardConfig, Config, Name, read_config, validate
+from zoo.errors import InputError
 from zoo.files import read_json, to_json, write_atomically
 from zoo.folder import CONFIG, FACTS, PICTURE, README, WEIGHTS
 from zoo.registry import registry
 from zoo.spec import ModelSpec
 from zoo.weights import build
 
-LIBRARY = "genzoo"
-"""The Hub's library_name, also the name of the distribution."""
+HUB = "https://huggingface.co"
+"""Where the public reads cards."""
 
 
 class Training(Config):
@@ -105,6 +108,8 @@ class Facts(Config):
     """evaluation.json: everything on a card that is not needed for loading."""
 
     summary: str
+    repository: Annotated[str, Field(pattern=rf"^({REPOSITORY.pattern})?$")] = ""
+    """On the Hub, where it has been published."""
     license: str
     data_terms: str
     limits: list[str]
@@ -136,6 +141,16 @@ def write_facts(folder: Path, facts: Facts) -> None:
     write_atomically(folder / README, lambda path: path.write_text(readme, encoding="utf-8"))
 
 
+def address(folder: Path, repo: str) -> None:
+    """Write into a card which repository on the Hub it is, so that its README says how to load it from there."""
+    if not (folder / FACTS).is_file():
+        raise InputError(
+            f"{folder.name} has no {FACTS}: nothing is known of these weights",
+            "Those of a card that was changed after loading cannot be published; 'zoo train' makes a card of its own.",
+        )
+    write_facts(folder, validate(Facts, read_facts(folder).model_dump() | {"repository": repo}, str(folder / FACTS)))
+
+
 def write_config(folder: Path, config: CardConfig) -> None:
     """Write config.json."""
     text = to_json(config.model_dump(mode="json"))
@@ -158,7 +173,7 @@ def render(folder: Path) -> str:
     )
     environment.filters |= FILTERS
     return environment.get_template("card.md.jinja").render(
-        metadata=metadata(spec, config, facts),
+        metadata=metadata(spec, config, facts, (folder / PICTURE).is_file()),
         spec=spec,
         config=config,
         facts=facts,
@@ -166,12 +181,12 @@ def render(folder: Path) -> str:
         size=(folder / WEIGHTS).stat().st_size,
         picture=(folder / PICTURE).is_file(),
         caption=caption(spec, config, facts),
-        example=example(spec, config.name, facts),
-        library=LIBRARY,
+        example=example(spec, facts.repository or config.name, facts),
+        library=DISTRIBUTION,
     )
 
 
-def metadata(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
+def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -> str:
     """The YAML block that the Hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -193,10 +208,13 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
         license=facts.license,
         license_name="see-data-terms" if facts.license == "other" else None,
         license_link="README.md#data-and-licence" if facts.license == "other" else None,
-        library_name=LIBRARY,
+        library_name=DISTRIBUTION,
         pipeline_tag=spec.task,
         datasets=[training.data] if "/" in training.data else None,
-        tags=["pytorch", config.family, *([] if spec.task == "image-classification" else ["image-generation"])],
+        tags=["pytorch", config.family, *spec.tags],
+        # What the Hub shows in its gallery of widgets, and where a link to the card is shared.
+        widget=[{"text": caption(spec, config, facts), "output": {"url": PICTURE}}] if picture else None,
+        thumbnail=f"{HUB}/{facts.repository}/resolve/main/{PICTURE}" if picture and facts.repository else None,
         metrics=sorted({metric.name for metric in facts.metrics}) or None,
         eval_results=results or None,
     )

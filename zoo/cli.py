@@ -18,6 +18,7 @@ from zoo.errors import InputError, ZooError, did_you_mean
 if TYPE_CHECKING:
     from zoo.images import Images
     from zoo.model import Model
+    from zoo.publishing import Draft
 
 Pairs = list[tuple[str, str]]
 
@@ -99,6 +100,10 @@ Column = Annotated[
     list[str] | None,
     typer.Option("--column", metavar="KEY=NAME", help="Column of the data: image=img, label=digit, ..."),
 ]
+Key = Annotated[
+    Path | None,
+    typer.Option("--signature", metavar="KEY", help="The publisher's public key (PEM); the card must be signed."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -152,7 +157,9 @@ def list_(
 def info(
     name: Card,
     as_json: Json = False,
-    where: Annotated[bool, typer.Option("--where", help="Print only the card's folder.")] = False,
+    where: Annotated[
+        bool, typer.Option("--where", help="Print the card's folder, and on stderr where it was looked for.")
+    ] = False,
 ) -> None:
     """What a card is, can do and costs, and how it was made."""
     from zoo import hub
@@ -160,8 +167,10 @@ def info(
     from zoo.terminal import recipe_rows, show
 
     if where:
+        for line in hub.order(name):
+            typer.echo(line, err=True)
         return typer.echo(hub.locate(name))
-    if name in hub.bundled() or name not in registry().recipes:
+    if name in hub.bundled() or hub.namespace() or name not in registry().recipes:
         return _show_card(hub.locate(name), as_json)
     spec, recipe = registry().recipes[name]
     if not as_json:
@@ -185,16 +194,17 @@ def sample(
     dtype: Dtype = "float32",
     columns: Columns = None,
     force: Force = False,
+    key: Key = None,
     setting: Settings = None,
 ) -> None:
     """New images. Conditions go by name: --label 7, --Blond_Hair true, or --set label=7."""
-    from zoo.hub import locate
+    from zoo.hub import find
 
     extra = _extra(ctx, name, ctx.args)
-    folder = locate(name)  # a misspelt name should not have to wait for torch
-    from zoo.model import fresh_seed, load
+    place = find(name)  # a misspelt name should not have to wait for torch
+    from zoo.model import fresh_seed, load_from
 
-    model = load(folder, device=device, dtype=dtype)
+    model = load_from(place, device=device, dtype=dtype, key=key)
     given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
     seed = fresh_seed(seed)
     out = out or Path(f"{model.name}-seed{seed}.png")
@@ -216,17 +226,18 @@ def translate(
     dtype: Dtype = "float32",
     columns: Columns = None,
     force: Force = False,
+    key: Key = None,
     setting: Settings = None,
 ) -> None:
     """Images carried into the other domain. Conditions go by name, after the images."""
-    from zoo.hub import locate
+    from zoo.hub import find
 
     files = [*takewhile(lambda word: not word.startswith("--"), images)]
     extra = _extra(ctx, name, images[len(files) :])
-    folder = locate(name)
-    from zoo.model import load
+    place = find(name)
+    from zoo.model import load_from
 
-    model = load(folder, device=device, dtype=dtype)
+    model = load_from(place, device=device, dtype=dtype, key=key)
     given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
     _check_out(out, force, range(len(files)))
     _save(model.translate(files, prepared=prepared, seed=seed, batch_size=batch_size, **given), out, columns)
@@ -400,6 +411,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(metavar="NAME_OR_FOLDER", help="A card, or its folder.")] = None,
     data: Annotated[str | None, typer.Option(help="Measure all figures again on this folder or Hub data set.")] = None,
     judge: Judge = None,
+    key: Key = None,
     device: Device = "auto",
     every: Annotated[bool, typer.Option("--all", help="Every bundled card.")] = False,
     as_json: Json = False,
@@ -415,7 +427,7 @@ def verify(
     from zoo.hub import bundled
     from zoo.terminal import pick, show
 
-    check = partial(zoo.verify, data=data, judge=judge, device=device)
+    check = partial(zoo.verify, data=data, judge=judge, key=key, device=device)
     bar = sys.stdout.isatty() and not as_json
     found = {card: check(card, progress=bar) for card in ([name] if name else bundled())}
     entries = [{"card": card} | asdict(made) for card, checks in found.items() for made in checks]
@@ -429,6 +441,52 @@ def verify(
         typer.echo(f"cards: {len(found)}; checks: {words}")
     if any(entry["state"] == "fail" for entry in entries):
         raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    ctx: typer.Context,
+    to: Annotated[str, typer.Option(metavar="ORG/NAME", help="The repository on the Hub; with --all, ORG.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME_OR_FOLDER", help="A card, or its folder.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Of the commit, like v1; a tag never moves.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="For a repository that is made.")] = False,
+    key: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Your private key (PEM).")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every bundled card, and a collection of them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is nobody to ask.")] = False,
+) -> None:
+    """Send a card to the Hugging Face Hub: verified, as one commit, read back, tagged."""
+    if every == (name is not None):
+        ctx.fail("Give the name of a card, or --all.")
+    if not (dry_run or yes or sys.stdin.isatty()):
+        ctx.fail("There is nobody to ask: give --yes, or --dry-run to see what would change.")
+    from zoo import hub, publishing
+
+    ask = None if yes else partial(typer.confirm, "Send this?", err=True)
+    done = []
+    for card in [name] if name else hub.bundled():
+        repo = to if name else f"{to}/{card}"
+        with publishing.draft(card, repo, tag=tag, private=private, key=key) as ready:
+            _show_plan(ready)
+            if dry_run or (ask and ready.plan.needed and not ask()):
+                continue
+            done.append(ready.send())
+        typer.echo(f"{done[-1].url} {'sent' if done[-1].changed else 'held this card already'}, read back, verified")
+    if every and done:
+        typer.echo(publishing.collect(to, [one.repo for one in done]))
+
+
+def _show_plan(ready: "Draft") -> None:
+    """What sending a card comes to."""
+    from zoo.terminal import show
+
+    plan = ready.plan
+    state = f"at commit {plan.parent[:12]}" if plan.parent else "which will be made" if not plan.exists else "empty"
+    rows = [(str(change.action), change.name, f"{change.size:,} bytes") for change in plan.changes]
+    rows += [("leave", name, "no part of a card") for name in plan.kept]
+    rows += [("tag", ready.tag, "after it has been read back")] if ready.tag else []
+    typer.echo(f"{plan.folder.name} -> {plan.repo}, {state}")
+    show(rows, ("action", "what", "size"))
 
 
 def _show_card(folder: Path, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import Field
 
+from zoo._version import DISTRIBUTION
 from zoo.errors import ConfigError, did_you_mean
 from zoo.files import read_json
 from zoo.folder import CONFIG, LIMITS
@@ -34,7 +35,7 @@ class CardConfig(Config):
     format: Literal[1] = 1
     name: Name
     family: Name
-    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "genzoo"
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = DISTRIBUTION
     """Distribution that provides the family; shown as text when the family is missing, never acted on."""
     config: dict[str, Any]
     preparation: Preparation

@@ -32,6 +32,10 @@ class FormatError(ZooError, ValueError):
     """A file that is not what it says it is: broken, hostile, or not matching its hash."""
 
 
+class HubError(ZooError):
+    """The Hub, or the way to it: not reached, not allowed, or it says what cannot be; or its cache is not whole."""
+
+
 class InputError(ZooError, ValueError):
     """A bad argument: an image, a condition, a count, a seed."""
 
@@ -42,6 +46,13 @@ class DataError(ZooError, ValueError):
 
 class TrainingError(ZooError, RuntimeError):
     """Training that cannot go on; the last good checkpoint is kept."""
+
+
+class StaleWarning(UserWarning):
+    """A card of the Hub was loaded from the cache, since the Hub did not say whether it has changed.
+
+    `warnings.simplefilter("error", zoo.StaleWarning)` makes it an error.
+    """
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

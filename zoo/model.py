@@ -6,7 +6,10 @@ import math
 import os
 import platform
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any, TypeVar, cast
@@ -14,11 +17,14 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from zoo import conditions, hub, weights
+from zoo import cards, conditions, hub, upload, weights
 from zoo._version import __version__
 from zoo.conditions import Condition
-from zoo.config import CardConfig
+from zoo.config import CardConfig, read_config
 from zoo.errors import CapabilityError, InputError
+from zoo.files import write_atomically
+from zoo.folder import CONFIG, LIMITS, WEIGHTS
+from zoo.hub import Place
 from zoo.images import Images, prepare
 from zoo.noise import Noise
 from zoo.registry import resolve
@@ -62,14 +68,68 @@ class Model:
     """A loaded model. Images go in by one checked door and come out as `Images`, everything else as CPU tensors."""
 
     def __init__(
-        self, module: nn.Module, spec: ModelSpec, card: CardConfig, *, device: str = "auto", dtype: str = "float32"
+        self,
+        module: nn.Module,
+        spec: ModelSpec,
+        card: CardConfig,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        place: Place | None = None,
     ) -> None:
         self.device = pick_device(device)
         if dtype not in ("float32", "bfloat16", "float16"):
             raise InputError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.module: Any = module.eval().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.spec, self.card = spec, card
+        self.spec, self.card, self.place = spec, card, place
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> "Model":
+        """`zoo.load` under the name that libraries of the Hub give it; takes the same options."""
+        return load(name, **options)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the model as a card. Returns the folder.
+
+        config.json and the weights as they are now; all that the card says besides, figures, picture and signature,
+        only if these are still the weights that it was said of. A card that is there already is replaced; a folder of
+        other files is refused.
+        """
+        folder = Path(folder)
+        if folder.is_dir() and any(folder.iterdir()):
+            read_config(folder)  # nobody's other files are replaced
+        facts = weights.save_weights(self.module, folder, self.card.weights.dtype)
+        cards.write_config(folder, self.card.model_copy(update={"weights": facts}))
+        same = self.place is not None and facts == self.card.weights
+        for name in LIMITS.keys() - {CONFIG, WEIGHTS}:
+            source = self.place.folder / name if self.place and same else None
+            if source and source.is_file():
+                write_atomically(folder / name, partial(shutil.copyfile, source))
+            else:
+                (folder / name).unlink(missing_ok=True)
+        return folder
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        commit_message: str | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Send the card to a repository on the Hub, as one commit. Returns the commit's address.
+
+        `zoo publish` does more: it verifies the card before and after, signs it and tags the commit.
+        Raises InputError for a model whose weights have changed since its card was loaded, and HubError.
+        """
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = self.save_pretrained(Path(temporary) / "card")
+            cards.address(folder, repo_id)
+            plan = upload.plan(folder, repo_id, private=private, token=token, branch=branch)
+            return upload.carry_out(plan, token=token, message=commit_message, create_pr=create_pr)
 
     @property
     def name(self) -> str:
@@ -275,17 +335,60 @@ class Model:
         info = {"model": self.name, "software": f"zoo {__version__}", "weights": self.card.weights.sha256[:16]}
         if seed is not None:
             info["seed"] = str(seed)
+        if self.place and self.place.commit:
+            info |= {"repository": self.place.repo, "commit": self.place.commit}
         return info | {key: str(value) for key, value in given.items()}
 
 
-def load(name: str | os.PathLike[str], *, device: str = "auto", dtype: str = "float32") -> Model:
-    """The model of a card: a name as `zoo.list_models()` shows it, or a folder that `zoo.train` wrote.
+def load(
+    name: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    verify: str = "hashes",
+    key: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+) -> Model:
+    """The model of a card: a name as `zoo.list_models()` shows it, a folder that `zoo.train` wrote, or a repository of
+    the Hub, `org/name` or `org/name@revision`; `zoo info NAME --where` tells which of them a name is.
 
     device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast.
-    Raises NotFoundError with suggestions, and FormatError or ConfigError for a card that is not what it promises.
+    verify: hashes, against the commit's listing and config.json; or signed, which also wants the card's signature to be
+    that of `key`, a public key (PEM; $ZOO_PUBLIC_KEY by default).
+    revision, token, cache_dir, force_download, local_files_only: of a repository, as the Hub's client takes them.
+    Raises NotFoundError with suggestions, HubError when a repository cannot be had, and FormatError or ConfigError for
+    a card that is not what it promises.
     """
-    module, spec, card = weights.load_module(hub.locate(name))
-    return Model(module, spec, card, device=device, dtype=dtype)
+    place = hub.find(
+        name,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        force_download=force_download,
+        local_files_only=local_files_only,
+    )
+    if verify not in ("hashes", "signed"):
+        raise InputError(f"verify={verify!r}: expected 'hashes' or 'signed'")
+    key = key or os.environ.get("ZOO_PUBLIC_KEY")
+    if verify == "signed" and not key:
+        raise InputError("verify='signed' needs the publisher's public key", "Give key=, or set ZOO_PUBLIC_KEY.")
+    return load_from(place, device=device, dtype=dtype, key=key if verify == "signed" else None)
+
+
+def load_from(
+    place: Place, *, device: str = "auto", dtype: str = "float32", key: str | os.PathLike[str] | None = None
+) -> Model:
+    """The model of a card that has been found; with a public key, only if the card bears its signature."""
+    if key is not None:
+        from zoo.signing import check_signature
+
+        check_signature(place.folder, Path(key))
+    module, spec, card = weights.load_module(place.folder)
+    return Model(module, spec, card, device=device, dtype=dtype, place=place)
 
 
 def pick_device(device: str) -> torch.device:

@@ -12,11 +12,9 @@ from typing import Any
 import pluggy
 
 from zoo import hookspecs
+from zoo._version import DISTRIBUTION
 from zoo.errors import InputError, NotFoundError, PluginError, did_you_mean
 from zoo.spec import ModelSpec, Recipe, check_spec
-
-BUILTIN = "genzoo"
-"""The distribution of the built-in families, which come first when two plugins claim one name."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Registry:
         self.plugins: list[Plugin] = []
         # First come, first served must not depend on the order in which distributions are found on disk:
         # built-in families first, then by distribution.
-        for point in sorted(points, key=lambda p: (_distribution(p)[0] != BUILTIN, _distribution(p), p.name)):
+        for point in sorted(points, key=lambda p: (_distribution(p)[0] != DISTRIBUTION, _distribution(p), p.name)):
             self._add(point)
 
     def _add(self, point: EntryPoint) -> None:
@@ -179,7 +177,9 @@ def registry() -> Registry:
     if wanted not in ("all", "builtin"):
         raise InputError(f"ZOO_PLUGINS={wanted!r}: expected 'builtin' or 'all'")
     points = _entry_points()
-    return Registry(points if wanted == "all" else [point for point in points if _distribution(point)[0] == BUILTIN])
+    return Registry(
+        points if wanted == "all" else [point for point in points if _distribution(point)[0] == DISTRIBUTION]
+    )
 
 
 def _entry_points() -> list[EntryPoint]:

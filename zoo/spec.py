@@ -114,6 +114,8 @@ class ModelSpec:
     """A `Config` small enough for tests that train it in a second."""
     citation: str = ""
     """BibTeX of the paper."""
+    tags: tuple[str, ...] = ()
+    """What kind of model it is, for those who browse: gan, normalizing-flow, class-conditional, ..."""
     tiny_train: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `train` for the tiny model."""
     recipes: tuple[Recipe, ...] = ()
@@ -136,7 +138,7 @@ def check_spec(spec: ModelSpec) -> None:
     for key in ("name", "title", "summary", "paper", "task", "module", "train", "batch"):
         value = getattr(spec, key)
         expect(isinstance(value, str) and value, f"{key} must be a text that is not empty, found {value!r}")
-    for key, kind in (("capabilities", str), ("recipes", Recipe)):
+    for key, kind in (("capabilities", str), ("recipes", Recipe), ("tags", str)):
         value = getattr(spec, key)
         good = isinstance(value, tuple | list) and all(isinstance(item, kind) for item in value)
         expect(good, f"{key} must be a tuple of {kind.__name__}, found {value!r}")
@@ -145,6 +147,8 @@ def check_spec(spec: ModelSpec) -> None:
     expect(NAME.fullmatch(spec.name), "name must be lower-case words joined by hyphens, like 'cvae-gan'")
     expect(spec.task in TASKS, f"task {spec.task!r} is none of {', '.join(TASKS)}")
     expect(spec.batch in BATCH_KINDS, f"batch {spec.batch!r} is none of {', '.join(BATCH_KINDS)}")
+    for tag in spec.tags:
+        expect(NAME.fullmatch(tag), f"tag {tag!r} must be lower-case words joined by hyphens")
     expect(spec.capabilities, "declares no capability")
     for capability in spec.capabilities:
         expect(capability in CAPABILITIES, f"capability {capability!r} is none of {', '.join(CAPABILITIES)}")

@@ -18,7 +18,7 @@ from zoo.distances import frechet_distance
 from zoo.errors import DataError, InputError, ZooError
 from zoo.evaluation import evaluate
 from zoo.features import Statistics
-from zoo.folder import FACTS, LIMITS, PICTURE, README, WEIGHTS
+from zoo.folder import FACTS, LIMITS, PICTURE, README, SIGNATURE, WEIGHTS
 from zoo.images import open_image
 from zoo.measures import moments
 from zoo.model import Model, load, pick_device
@@ -76,6 +76,7 @@ def verify(
     *,
     data: str | Path | None = None,
     judge: str | Path | None = None,
+    key: str | Path | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> list[Check]:
@@ -86,19 +87,20 @@ def verify(
     the judge's card ships the moments of the real images. Nothing in the folder is changed.
 
     data: a data set, by Hub name or folder, on whose test split all figures are measured again. judge: the card of the
-    judge, where it is not bundled.
+    judge, where it is not bundled. key: a publisher's public key (PEM), whose signature the card must bear.
     Raises NotFoundError for an unknown card, InputError for a device and DataError for a data set that is not there.
     """
     pick_device(device)
     folder = hub.locate(name)
-    found: list[Check] = []
+    found: list[Check] = _signature(folder, key)
+    model = None
     try:
         model = load(folder, device=device)
         digest = model.card.weights.sha256[:12]
         found.append(Check("weights", "pass", digest, digest))
         facts = cards.read_facts(folder)
     except Exception as error:  # a family's own code may raise anything
-        return [*found, _failed("facts" if found else "weights", error)]
+        return [*found, _failed("facts" if model else "weights", error)]
     card = _Card(str(name), folder, model, facts, None if judge is None else hub.locate(judge), progress)
     # Before the rest, so that a mistyped data set is told at once.
     measured = _untouched(card) if data is None else _guarded("figures", partial(_again, card, data))
@@ -127,6 +129,20 @@ def _check(
 
 
 # --- without data
+
+
+def _signature(folder: Path, key: str | Path | None) -> list[Check]:
+    """Whose the card is; of a signed card it is said that nobody looked."""
+    if key is None:
+        why = "the card is signed: --signature KEY tells whether by that key"
+        return [Check("signature", "skipped", why=why)] if (folder / SIGNATURE).is_file() else []
+    from zoo.signing import check_signature
+
+    def checked() -> list[Check]:
+        check_signature(folder, Path(key))
+        return [Check("signature", "pass")]
+
+    return _guarded("signature", checked)
 
 
 def _files(card: _Card) -> list[Check]:

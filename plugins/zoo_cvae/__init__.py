@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={Advances in Neural Information Processing Systems},
   year={2015}
 }""",
+            tags=("variational-autoencoder", "class-conditional"),
             task="unconditional-image-generation",
             module="zoo_cvae.model:CVAE",
             train="zoo_cvae.train:train",

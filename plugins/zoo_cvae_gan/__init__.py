@@ -34,6 +34,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={IEEE International Conference on Computer Vision},
   year={2017}
 }""",
+            tags=("gan", "variational-autoencoder", "class-conditional"),
             task="unconditional-image-generation",
             module="zoo_cvae_gan.model:CVAEGAN",
             train="zoo_cvae_gan.train:train",

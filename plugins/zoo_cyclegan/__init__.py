@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={Proceedings of the IEEE International Conference on Computer Vision},
   year={2017}
 }""",
+            tags=("gan",),
             task="image-to-image",
             module="zoo_cyclegan.model:CycleGAN",
             train="zoo_cyclegan.train:train",

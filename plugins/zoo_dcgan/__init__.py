@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   journal={arXiv preprint arXiv:1511.06434},
   year={2015}
 }""",
+            tags=("gan",),
             task="unconditional-image-generation",
             module="zoo_dcgan.model:DCGAN",
             train="zoo_dcgan.train:train",

@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   journal={arXiv preprint arXiv:1606.03657},
   year={2016}
 }""",
+            tags=("gan",),
             task="unconditional-image-generation",
             module="zoo_infogan.model:InfoGAN",
             train="zoo_infogan.train:train",

@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition},
   year={2017}
 }""",
+            tags=("gan",),
             task="image-to-image",
             module="zoo_pix2pix.model:Pix2Pix",
             train="zoo_pix2pix.train:train",

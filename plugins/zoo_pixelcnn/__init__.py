@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={International Conference on Machine Learning},
   year={2016}
 }""",
+            tags=("autoregressive",),
             task="unconditional-image-generation",
             module="zoo_pixelcnn.model:PixelCNN",
             train="zoo_pixelcnn.train:train",

@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={International Conference on Learning Representations},
   year={2017}
 }""",
+            tags=("normalizing-flow",),
             task="unconditional-image-generation",
             module="zoo_realnvp.model:RealNVP",
             train="zoo_realnvp.train:train",

@@ -20,6 +20,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition},
   year={2018}
 }""",
+            tags=("gan",),
             task="image-to-image",
             module="zoo_stargan.model:StarGAN",
             train="zoo_stargan.train:train",

@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   journal={arXiv preprint arXiv:1312.6114},
   year={2013}
 }""",
+            tags=("variational-autoencoder",),
             task="unconditional-image-generation",
             module="zoo_vae.model:VAE",
             train="zoo_vae.train:train",

@@ -17,6 +17,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
   booktitle={Advances in Neural Information Processing Systems},
   year={2017}
 }""",
+            tags=("gan",),
             task="unconditional-image-generation",
             module="zoo_wgan_gp.model:WGANGP",
             train="zoo_wgan_gp.train:train",

@@ -1,0 +1,158 @@
+"""A card -> its repository on the Hub: verified, planned, sent as one commit, read back, tagged."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from zoo import cards, hub, upload
+from zoo._version import __version__
+from zoo.client import asking, check_names, client, endpoint
+from zoo.config import read_config
+from zoo.download import fetch
+from zoo.errors import FormatError, HubError
+from zoo.files import sha256
+from zoo.folder import LIMITS
+from zoo.upload import Plan
+from zoo.verification import verify
+
+
+@dataclass(frozen=True)
+class Published:
+    """A card on the Hub."""
+
+    repo: str
+    commit: str
+    tag: str | None
+    changed: bool
+    """False if the repository held just this already."""
+
+    @property
+    def url(self) -> str:
+        return f"{endpoint()}/{self.repo}/tree/{self.tag or self.commit}"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A card that is ready to be sent: verified, in a folder of its own, with what sending it would change."""
+
+    plan: Plan
+    tag: str | None
+    token: str | bool | None
+
+    def send(self) -> Published:
+        """One commit, read back and verified before it is tagged, so that who loads a tag never sees half a card.
+
+        Cut anywhere, it can be run again: what is done is found done.
+        """
+        plan = self.plan
+        commit = upload.carry_out(plan, token=self.token)
+        _read_back(plan, commit, self.token)
+        if self.tag:
+            upload.tag(plan.repo, self.tag, commit, self.token)
+        return Published(plan.repo, commit, self.tag, bool(plan.needed))
+
+
+@contextmanager
+def draft(
+    name: hub.Name,
+    to: str,
+    *,
+    tag: str | None = None,
+    private: bool = False,
+    key: str | Path | None = None,
+    token: str | bool | None = None,
+    device: str = "auto",
+) -> Iterator[Draft]:
+    """A card on its way to the repository `to` (`org/name`); nothing is changed on the Hub before `send`.
+
+    tag: of the commit, which must not be taken by another one. private: for a repository that is made. key: a private
+    key (PEM) that signs the card.
+    Raises FormatError for a card that does not hold what it says, NotFoundError, InputError and HubError.
+    """
+    check_names(to, tag)
+    source = hub.locate(name)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / read_config(source).name
+        folder.mkdir()
+        for file in LIMITS:
+            if (source / file).is_file():
+                shutil.copyfile(source / file, folder / file)
+        cards.address(folder, to)
+        if key is not None:
+            from zoo.signing import sign
+
+            sign(folder, Path(key))
+        _hold(folder, str(name), device)
+        plan = upload.plan(folder, to, private=private or None, token=token)
+        _check_tag(plan, tag, token)
+        yield Draft(plan, tag, token)
+
+
+def publish(
+    name: hub.Name,
+    to: str,
+    *,
+    tag: str | None = None,
+    private: bool = False,
+    key: str | Path | None = None,
+    token: str | bool | None = None,
+    device: str = "auto",
+) -> Published:
+    """Publish a card to the repository `to` on the Hub, without asking. Takes and raises what `draft` does.
+
+    The card is verified, sent as one commit on top of what the repository was seen to hold, read back from the Hub and
+    verified again, and then tagged.
+    """
+    with draft(name, to, tag=tag, private=private, key=key, token=token, device=device) as ready:
+        return ready.send()
+
+
+def collect(owner: str, repositories: list[str], token: str | bool | None = None) -> str:
+    """Put repositories into the collection of this release of zoo, made if need be. Returns its address."""
+    api = client(token)
+    with asking(owner, __version__):
+        made = api.create_collection(
+            title=f"zoo {__version__}",
+            namespace=owner,
+            description=f"The cards of zoo {__version__}: zoo.load('{repositories[0]}') and the like.",
+            exists_ok=True,
+        )
+        for repo in repositories:
+            api.add_collection_item(made.slug, item_id=repo, item_type="model", exists_ok=True)
+    return f"{endpoint()}/collections/{made.slug}"
+
+
+def _hold(folder: Path, name: str, device: str) -> None:
+    """FormatError unless the card passes all its checks."""
+    failed = [check for check in verify(folder, device=device, progress=False) if check.state == "fail"]
+    if failed:
+        faults = "; ".join(
+            f"{check.what}: {check.why or f'{check.found}, expected {check.expected}'}" for check in failed
+        )
+        raise FormatError(f"{name} does not hold what it says: {faults}", f"'zoo verify {name}' tells all of it.")
+
+
+def _check_tag(plan: Plan, tag: str | None, token: str | bool | None) -> None:
+    """HubError for a tag that is taken by another commit than the one that would be tagged."""
+    if tag is None or not plan.exists:
+        return
+    at = upload.tagged(plan.repo, tag, token)
+    if at is not None and (plan.needed or at != plan.parent):
+        raise HubError(
+            f"{plan.repo} has a tag {tag!r} already, of commit {at[:12]}", "Tags do not move: give another --tag."
+        )
+
+
+def _read_back(plan: Plan, commit: str, token: str | bool | None) -> None:
+    """HubError unless the Hub serves, at the new commit, just what was sent, and that is a card which verifies."""
+    with TemporaryDirectory() as cache:
+        back = fetch(plan.repo, commit, token=token, cache_dir=cache)
+        for file in LIMITS:
+            ours, theirs = plan.folder / file, back.folder / file
+            if ours.is_file() != theirs.is_file() or (ours.is_file() and sha256(ours) != sha256(theirs)):
+                hint = "It was not tagged. Run this again."
+                raise HubError(f"{plan.repo} at {commit[:12]}: {file} is not what was sent", hint)
+        _hold(back.folder, f"{plan.repo}@{commit}", "cpu")
