@@ -231,11 +231,11 @@ class _Source:
                 http_get(url, file, headers=headers, displayed_filename=f"{self.store.repo} {name}")
             except _LengthError:
                 raise
-            except OSError as error:
-                if error.errno is None:  # so the client says that a body was not as long as was promised
-                    raise _LengthError(f"cut short, expected {entry.size} bytes") from error
-                raise
             except Exception as error:
+                if type(error) is OSError and error.errno is None:  # the client's word for a body of another length
+                    raise _LengthError(f"cut short, expected {entry.size} bytes") from error
+                if isinstance(error, OSError) and error.errno is not None:  # the disk's
+                    raise
                 raise translate(error, self.store.repo, commit) from error
 
 
