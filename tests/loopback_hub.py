@@ -268,14 +268,8 @@ class LoopbackHub:
         commit = found.resolve(revision)
         if commit is None:
             return _error(404, "RevisionNotFound")
-        entries = []
-        for name, data in commit.files.items():
-            facts = _facts(name, data)
-            lfs = facts.get("lfs")
-            large = {"lfs": {"oid": lfs["sha256"], "size": lfs["size"], "pointerSize": 134}} if lfs else {}
-            entry = {"type": "file", "path": name, "size": facts["size"], "oid": facts["blobId"]}
-            entries.append(entry | large)
-        return _json(entries)
+        asked = parse_qs(request.body.decode()).get("paths") if request.method == "POST" else None
+        return _json([_entry(n, data) for n, data in commit.files.items() if asked is None or n in asked])
 
     def _resolve(self, request: Request, repo: str, revision: str, name: str) -> Answer:
         found = self._found(request, repo)
@@ -441,10 +435,11 @@ REPO = r"(?P<repo>[^/]+/[^/]+)"
 REVISION = r"(?P<revision>[^/]+)"
 COLLECTION = r"/api/collections/(?P<slug>[^/]+/[^/]+)"
 ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
-    ("GET", rf"/api/models/{REPO}", LoopbackHub._info),
-    ("GET", rf"/api/models/{REPO}/revision/{REVISION}", LoopbackHub._info),
-    ("GET", rf"/api/models/{REPO}/tree/{REVISION}", LoopbackHub._tree),
-    ("GET", rf"/api/models/{REPO}/refs", LoopbackHub._refs),
+    ("GET HEAD", rf"/api/models/{REPO}", LoopbackHub._info),
+    ("GET HEAD", rf"/api/models/{REPO}/revision/{REVISION}", LoopbackHub._info),
+    ("GET HEAD", rf"/api/models/{REPO}/tree/{REVISION}", LoopbackHub._tree),
+    ("POST", rf"/api/models/{REPO}/paths-info/{REVISION}", LoopbackHub._tree),
+    ("GET HEAD", rf"/api/models/{REPO}/refs", LoopbackHub._refs),
     ("GET HEAD", rf"/{REPO}/resolve/{REVISION}/(?P<name>.+)", LoopbackHub._resolve),
     ("POST", "/api/repos/create", LoopbackHub._make),
     ("POST", "/api/validate-yaml", LoopbackHub._fine),
@@ -456,7 +451,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("POST DELETE", rf"/api/models/{REPO}/tag/{REVISION}", LoopbackHub._tag),
     ("POST", rf"/api/models/{REPO}/branch/(?P<branch>[^/]+)", LoopbackHub._branch),
     ("POST", "/api/collections", LoopbackHub._collect),
-    ("GET", COLLECTION, LoopbackHub._collection),
+    ("GET HEAD", COLLECTION, LoopbackHub._collection),
     ("POST", rf"{COLLECTION}/items", LoopbackHub._collect_item),
 )
 TIME = "2026-01-01T00:00:00.000Z"
@@ -481,6 +476,14 @@ def _facts(name: str, data: bytes) -> dict[str, Any]:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{_sha256(data)}\nsize {len(data)}\n".encode()
     lfs = {"sha256": _sha256(data), "size": len(data), "pointerSize": len(pointer)}
     return {"size": len(data), "blobId": _git_sha1(pointer), "lfs": lfs}
+
+
+def _entry(name: str, data: bytes) -> dict[str, Any]:
+    """The same as listings of a tree tell it."""
+    facts = _facts(name, data)
+    lfs = facts.get("lfs")
+    large = {"lfs": {"oid": lfs["sha256"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}} if lfs else {}
+    return {"type": "file", "path": name, "size": facts["size"], "oid": facts["blobId"]} | large
 
 
 def _git_sha1(data: bytes) -> str:
@@ -520,6 +523,8 @@ def _serve(hub: LoopbackHub, requests: list[Request], answer: Callable[[Request]
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
+        disable_nagle_algorithm = True
+        wbufsize = 1 << 16
 
         def handle_one_request(self) -> None:
             try:

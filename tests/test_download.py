@@ -324,7 +324,6 @@ HOSTILE_LISTINGS: dict[str, Callable[[Any], object]] = {
     "no commit": lambda answer: answer.pop("sha"),
     "a hash that is a path": lambda answer: file_of(answer, "model.safetensors")["lfs"].update(sha256="../../../pwn"),
     "a git hash that is a path": lambda answer: file_of(answer, "config.json").update(blobId="../../../pwn"),
-    "no hash": lambda answer: file_of(answer, "config.json").pop("blobId"),
     "a negative size": lambda answer: file_of(answer, "config.json").update(size=-1),
     "a size in words": lambda answer: file_of(answer, "config.json").update(size="many"),
     "weights beyond all bounds": lambda answer: file_of(answer, "model.safetensors")["lfs"].update(size=1 << 50),
@@ -343,6 +342,23 @@ def test_a_listing_that_lies_is_refused_and_writes_nothing_outside(hub: Loopback
     with pytest.raises(ZooError):
         zoo.load(REPO)
     assert {name for name in everything(tmp_path) if not name.startswith("home/cache")} == before
+
+
+def test_a_mirror_that_lists_no_hashes_is_asked_for_those_of_the_commit(
+    hub: LoopbackHub, card: dict[str, bytes]
+) -> None:
+    def plain(answer: Any) -> None:
+        answer.update(siblings=[{"rfilename": file["rfilename"]} for file in answer["siblings"]])
+
+    hub.fault = lambda request: edit(plain) if "/revision/" in request.path else None
+    assert contents(fetch(REPO).folder) == card
+    commit = hub.commits(REPO)[0]
+    assert asked(hub)[:2] == [RESOLVE, f"/api/models/{REPO}/paths-info/{commit}"]
+    hub.fault = lambda request: (
+        edit(lambda said: said[0].update(oid="../pwn")) if "paths" in request.path else edit(plain)
+    )
+    with pytest.raises(HubError, match=r"lists .* hashes '\.\./pwn'"):
+        fetch(REPO, force_download=True)
 
 
 def test_another_commit_than_the_one_asked_for_is_refused(hub: LoopbackHub, other: dict[str, bytes]) -> None:
@@ -432,10 +448,10 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, t
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(download, "TIMEOUT", 0.3)
+        assert client.TIMEOUT < 5
+        monkeypatch.setattr(client, "TIMEOUT", 0.3)
         with pytest.raises(HubError, match="cannot be reached"):
             fetch(REPO, cache_dir=tmp_path / "cache")
-    assert client.TIMEOUT < 5
 
 
 def test_a_hub_that_goes_away_after_the_commit_is_known_leaves_the_last_card(

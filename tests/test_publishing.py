@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,11 @@ from zoo.errors import FormatError, HubError, InputError, NotFoundError, ZooErro
 from zoo.folder import FACTS, PICTURE
 from zoo.publishing import publish
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [
+    pytest.mark.enable_socket,
+    # The client's own, of how it hands a file to its transport.
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
+]
 
 REPO = "org/dcgan-tiny"
 
@@ -75,6 +80,13 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopback
         connect(monkeypatch, server, tmp_path / "cache", token="hf_write")
         yield server
     huggingface_hub.close_session()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client does not wait before it tries again; and what a cut leaves does not depend on comparing pictures."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(publishing, "verify", lambda *_, **__: [])
 
 
 def writes(server: LoopbackHub) -> list[str]:
@@ -209,11 +221,9 @@ def test_a_push_right_after_the_commit_is_not_tagged_as_ours(server: LoopbackHub
 
 @pytest.mark.parametrize("kind", ["before", "after"])
 def test_cut_at_any_request_who_loads_a_tag_sees_the_old_card_or_the_new(
-    server: LoopbackHub, card: Path, later: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    quick: None, server: LoopbackHub, card: Path, later: Path, kind: str
 ) -> None:
     """Every request in turn is cut, before the server has heard it or after it has done it; then all is run again."""
-    # What a cut leaves is the same whether or not the pictures have been compared again.
-    monkeypatch.setattr(publishing, "verify", lambda *_, **__: [])
     fault = Fault.cut_before() if kind == "before" else Fault.cut_after()
     old = publish(card, "org/count", tag="v1").commit
     server.requests.clear()
@@ -250,10 +260,7 @@ def contents_of(folder: Path, repo: str) -> dict[str, bytes]:
         return contents(copy)
 
 
-def test_a_first_publication_cut_anywhere_can_be_run_again(
-    server: LoopbackHub, card: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publishing, "verify", lambda *_, **__: [])
+def test_a_first_publication_cut_anywhere_can_be_run_again(quick: None, server: LoopbackHub, card: Path) -> None:
     publish(card, "org/count", tag="v1")
     for k in range(len(server.requests)):
         repo = f"org/first-{k}"

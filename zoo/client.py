@@ -89,6 +89,8 @@ def translate(error: Exception, repo: str, revision: str) -> ZooError:
     )
 
     hub = constants.ENDPOINT
+    if type(error) is RuntimeError and isinstance(error.__cause__, Exception):  # how the client wraps a failed upload
+        return translate(error.__cause__, repo, revision)
     if isinstance(error, GatedRepoError):
         hint = f"Accept its terms at {hub}/{repo}, then 'hf auth login' or HF_TOKEN."
         return UnansweredError(f"{repo} on {hub} is gated", hint)
@@ -135,9 +137,39 @@ class Entry:
             return hashlib.file_digest(file, lambda: state).hexdigest()
 
 
-def entries(siblings: Any) -> dict[str, Entry]:
-    """The files of a card among those of a repository, as the client describes them."""
-    said = {file.rfilename: file for file in siblings or () if file.rfilename in LIMITS}
+@dataclass(frozen=True)
+class Seen:
+    """A revision of a repository, as the Hub tells it."""
+
+    commit: str
+    listing: dict[str, Entry]
+    """Of the files of a card."""
+    others: tuple[str, ...]
+    """Names of the rest."""
+
+
+def look(repo: str, revision: str, token: str | bool | None) -> Seen:
+    """What a revision is now: one request, so that no push can come between the commit and its listing.
+
+    A mirror may leave the hashes out; then the commit is asked for them. Raises as `translate` says, and HubError for
+    an answer that cannot be.
+    """
+    api = client(token)
+    with asking(repo, revision):
+        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+    commit, files = info.sha or "", info.siblings or []
+    if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(revision) and commit != revision):
+        raise HubError(f"{endpoint()} says that {repo} at {revision} is commit {commit[:60]!r}")
+    others = tuple(file.rfilename for file in files if file.rfilename not in LIMITS)
+    ours = [file for file in files if file.rfilename in LIMITS]
+    if any(None in (file.size, file.blob_id) for file in ours):
+        with asking(repo, commit):
+            ours = api.get_paths_info(repo, [file.rfilename for file in ours], revision=commit)
+    return Seen(commit, _entries(ours), others)
+
+
+def _entries(files: Any) -> dict[str, Entry]:
+    said = {file.rfilename: file for file in files if file.rfilename in LIMITS}
     large = {name: (file.lfs.sha256, file.lfs.size) if file.lfs else () for name, file in said.items()}
     return {name: entry_of(name, file.size, file.blob_id, *large[name]) for name, file in said.items()}
 

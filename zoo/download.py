@@ -21,15 +21,12 @@ from zoo._version import DISTRIBUTION, __version__
 from zoo.client import (
     COMMIT,
     DEFAULT_REVISION,
-    TIMEOUT,
     Entry,
     UnansweredError,
-    asking,
     check_names,
-    client,
     endpoint,
-    entries,
     entry_of,
+    look,
     translate,
 )
 from zoo.config import read_config
@@ -174,17 +171,11 @@ class _Source:
     token: str | bool | None
 
     def resolve(self, revision: str) -> tuple[str, Listing]:
-        """The commit that a revision is, with its listing: one request, so that no push can come between."""
-        repo, api = self.store.repo, client(self.token)
-        with asking(repo, revision):
-            info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
-        commit = info.sha or ""
-        if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(revision) and commit != revision):
-            raise HubError(f"{endpoint()} says that {repo} at {revision} is commit {commit[:60]!r}")
-        listing = entries(info.siblings)
+        """The commit that a revision is, with its listing, which is kept."""
+        seen = look(self.store.repo, revision, self.token)
         with _writing(self.store.root):
-            self.store.keep_listing(commit, {name: _record(entry) for name, entry in listing.items()})
-        return commit, listing
+            self.store.keep_listing(seen.commit, {name: _record(entry) for name, entry in seen.listing.items()})
+        return seen.commit, seen.listing
 
     def obtain(self, commit: str, name: str, entry: Entry, force: bool) -> None:
         """See to it that a file of the snapshot is there and right."""

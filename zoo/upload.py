@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo._version import __version__
-from zoo.client import TIMEOUT, Entry, asking, check_names, client, entries
+from zoo.client import DEFAULT_REVISION, TIMEOUT, Entry, asking, check_names, client, look
 from zoo.errors import HubError, NotFoundError
 from zoo.folder import LIMITS
 
@@ -49,23 +49,20 @@ def plan(
     private: of a repository that is made. Raises HubError, or InputError for a name that is none.
     """
     check_names(repo, branch)
-    branch, api = branch or "main", client(token)
+    branch = branch or DEFAULT_REVISION
     try:
-        with asking(repo, branch):
-            info = api.model_info(repo, revision=branch, files_metadata=True, timeout=TIMEOUT)
+        seen = look(repo, branch, token)
     except NotFoundError:
-        exists = _exists(api, repo)
-        return Plan(repo, folder, branch, private, exists, None, tuple(_changes(folder, {})), ())
-    there = entries(info.siblings)
-    kept = tuple(file.rfilename for file in info.siblings or () if file.rfilename not in {*LIMITS, ".gitattributes"})
-    return Plan(repo, folder, branch, private, True, info.sha, tuple(_changes(folder, there)), kept)
+        changes = tuple(_changes(folder, {}))
+        return Plan(repo, folder, branch, private, _exists(repo, token), None, changes, ())
+    kept = tuple(name for name in seen.others if name != ".gitattributes")
+    return Plan(repo, folder, branch, private, True, seen.commit, tuple(_changes(folder, seen.listing)), kept)
 
 
-def _exists(api: Any, repo: str) -> bool:
+def _exists(repo: str, token: str | bool | None) -> bool:
     """Whether a repository that lacks a branch is there at all."""
     try:
-        with asking(repo, "main"):
-            api.model_info(repo, timeout=TIMEOUT)
+        look(repo, DEFAULT_REVISION, token)
     except NotFoundError:
         return False
     return True
@@ -96,7 +93,7 @@ def carry_out(
         if not plan.exists:
             api.create_repo(repo, private=plan.private, exist_ok=True)
         if parent is None:
-            if plan.branch != "main":
+            if plan.branch != DEFAULT_REVISION:
                 api.create_branch(repo, branch=plan.branch, exist_ok=True)
             parent = api.model_info(repo, revision=plan.branch, timeout=TIMEOUT).sha
         if not plan.needed:
