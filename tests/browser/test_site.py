@@ -612,3 +612,14 @@ def test_the_sites_own_search_finds_a_card(visit: Visit) -> None:
     page.keyboard.press("/")
     page.keyboard.type("stargan-celeba")
     page.locator(".md-search-result__link[href*='gallery/stargan-celeba/']").first.wait_for()
+
+
+def test_formulas_are_drawn_and_not_shown_as_they_are_written(visit: Visit) -> None:
+    page = visit("families/realnvp/")
+    heights = page.locator("math[display=block]").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect().height)"
+    )
+    assert heights
+    assert min(heights) > 10
+    text = page.locator("article").inner_text()
+    assert not [sign for sign in ("\\odot", "\\log", "$$", "\\(") if sign in text]
