@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.images import Images
     from zoo.model import Model
     from zoo.publishing import Draft
+    from zoo.registry import Plugin
 
 Pairs = list[tuple[str, str]]
 
@@ -148,7 +149,7 @@ def list_(
         return _print_json(entries)
     headers = ("name", "family", "task", "capabilities", "state")
     show(pick(entries, headers), headers)
-    aside = sum(plugin.error is not None for plugin in found.plugins)
+    aside = sum(plugin.error is not None and not plugin.left_out for plugin in found.plugins)
     if aside:
         typer.echo(f"plugins set aside: {aside}; 'zoo plugins' says why", err=True)
 
@@ -257,15 +258,24 @@ def plugins(as_json: Json = False) -> None:
             "module": plugin.module,
             "families": [*plugin.families],
             "import_ms": round(1000 * plugin.seconds, 1),
-            "state": "loaded" if plugin.error is None else "set aside",
+            "api": plugin.api,
+            "state": _state(plugin),
             "reason": plugin.error or "",
         }
         for plugin in registry().plugins
     ]
     if as_json:
         return _print_json(entries)
-    headers = ("plugin", "distribution", "version", "module", "families", "import_ms", "state", "reason")
+    headers = ("plugin", "distribution", "version", "module", "families", "import_ms", "api", "state", "reason")
     show(pick(entries, headers), headers)
+
+
+def _state(plugin: "Plugin") -> str:
+    from zoo.spec import API_VERSION
+
+    if plugin.error is not None:
+        return "left out" if plugin.left_out else "set aside"
+    return "loaded" if plugin.api == API_VERSION else f"loaded, of an older contract than {API_VERSION}"
 
 
 @app.command()

@@ -26,12 +26,16 @@ class Place:
 
 @cache
 def bundled() -> dict[str, Path]:
-    """The cards that come with the installation: in a wheel inside the package, in a clone beside it."""
+    """The cards that come with what is installed.
+
+    Ours are in a wheel inside the package, in a clone beside it; those of other plugins are `cards/NAME` in their
+    packages, each a card of one of the plugin's own recipes.
+    """
     package = Path(__file__).resolve().parent
-    for root in (package / "_cards", package.parent / "cards"):
-        if root.is_dir():
-            return {path.name: path for path in sorted(root.iterdir()) if (path / CONFIG).is_file()}
-    return {}
+    roots = [root for root in (package / "_cards", package.parent / "cards") if root.is_dir()]
+    ours = {path.name: path for root in roots[:1] for path in root.iterdir()}
+    found = registry().packaged_cards() | ours
+    return {name: path for name, path in sorted(found.items()) if (path / CONFIG).is_file()}
 
 
 def namespace() -> str | None:

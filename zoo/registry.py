@@ -1,12 +1,14 @@
 """Entry points -> specs. Each plugin is loaded in its own guard: a broken one harms nobody else."""
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -14,7 +16,7 @@ import pluggy
 from zoo import hookspecs
 from zoo._version import DISTRIBUTION
 from zoo.errors import InputError, NotFoundError, PluginError, did_you_mean
-from zoo.spec import ModelSpec, Recipe, check_spec
+from zoo.spec import API_VERSION, ModelSpec, Recipe, check_spec
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,31 @@ class Plugin:
     families: tuple[str, ...] = ()
     seconds: float = 0.0
     """Time its import took."""
+    api: int = API_VERSION
+    """The oldest contract that one of its families was written for."""
     error: str | None = None
     cause: BaseException | None = field(default=None, repr=False, compare=False)
     claims: tuple[str, ...] = ()
     """Families and cards that a plugin set aside would have provided, as far as it got to say so."""
 
+    @property
+    def left_out(self) -> bool:
+        """Not for a fault: ZOO_PLUGINS does not want it."""
+        return isinstance(self.cause, LeftOutError)
+
+    @property
+    def folder(self) -> Path | None:
+        """Of the package that the entry point names; None for a single module, or one that was set aside."""
+        module = sys.modules.get(self.module.partition(":")[0])
+        paths = getattr(module, "__path__", None) if module and not self.error else None
+        return Path(next(iter(paths))) if paths else None
+
 
 class Registry:
     """The families of all installed plugins. `specs` maps family -> spec, `plugins` records every entry point."""
 
-    def __init__(self, points: Iterable[EntryPoint]) -> None:
+    def __init__(self, points: Iterable[EntryPoint], wanted: "Wanted | None" = None) -> None:
+        self.wanted = wanted or Wanted()
         self.specs: dict[str, ModelSpec] = {}
         self.recipes: dict[str, tuple[ModelSpec, Recipe]] = {}
         self.plugins: list[Plugin] = []
@@ -53,6 +70,7 @@ class Registry:
         record: dict[str, Any] = {}
         specs: list[ModelSpec] = []
         try:
+            self.wanted.check(point.name, distribution)
             specs = _specs(point)
             self._check(specs)
         except KeyboardInterrupt:
@@ -65,6 +83,7 @@ class Registry:
             self.specs.update({spec.name: spec for spec in specs})
             self.recipes.update({recipe.name: (spec, recipe) for spec in specs for recipe in spec.recipes})
             record["families"] = tuple(spec.name for spec in specs)
+            record["api"] = min(spec.api for spec in specs)
         record["seconds"] = time.perf_counter() - started
         self.plugins.append(Plugin(point.name, point.value, distribution, version, **record))
 
@@ -96,6 +115,11 @@ class Registry:
             return self.recipes[name]
         self.refuse_set_aside(name)
         raise NotFoundError(f"no recipe {name!r}", self._hint(name, self.recipes))
+
+    def packaged_cards(self) -> dict[str, Path]:
+        """Where the packages of plugins may hold cards of their recipes: `cards/NAME`, beside the plugin's modules."""
+        folders = {name: self.provider(spec.name).folder for name, (spec, _) in self.recipes.items()}
+        return {name: folder / "cards" / name for name, folder in folders.items() if folder is not None}
 
     def refuse_set_aside(self, name: str) -> None:
         """PluginError with the reason if a plugin that was set aside would have provided this family or card."""
@@ -167,19 +191,44 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
 
 def _mend(plugin: Plugin) -> str:
     name = plugin.distribution
+    if plugin.left_out:
+        return "Unset ZOO_PLUGINS, or name it there; 'zoo plugins' lists all."
     return f"Mend or remove it: pip install --upgrade {name}, or pip uninstall {name}; 'zoo plugins' lists all."
+
+
+class LeftOutError(PluginError):
+    """A plugin that ZOO_PLUGINS does not let in."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which plugins may load: $ZOO_PLUGINS.
+
+    Words with commas between them: `all`, `builtin`, the name of a distribution or of an entry point, each with `-`
+    in front to leave it out. Without a word that lets something in, all may.
+    """
+
+    words: tuple[str, ...] = ()
+
+    def check(self, name: str, distribution: str) -> None:
+        """PluginError, before anything of it is imported, for a plugin that is left out."""
+        kinds = {"all", name, distribution} | ({"builtin"} if distribution == DISTRIBUTION else set())
+        allowed = [word for word in self.words if not word.startswith("-")]
+        left_out = any(word[1:] in kinds for word in self.words if word.startswith("-"))
+        if left_out or (allowed and not kinds & set(allowed)):
+            raise LeftOutError(f"left out by ZOO_PLUGINS={','.join(self.words)}")
 
 
 @cache
 def registry() -> Registry:
-    """The installed families, found once per process. ZOO_PLUGINS=builtin leaves third-party plugins out."""
-    wanted = os.environ.get("ZOO_PLUGINS") or "all"
-    if wanted not in ("all", "builtin"):
-        raise InputError(f"ZOO_PLUGINS={wanted!r}: expected 'builtin' or 'all'")
-    points = _entry_points()
-    return Registry(
-        points if wanted == "all" else [point for point in points if _distribution(point)[0] == DISTRIBUTION]
-    )
+    """The installed families, found once per process. InputError for a ZOO_PLUGINS that lets in what is not there."""
+    points, words = _entry_points(), os.environ.get("ZOO_PLUGINS", "").replace(" ", "")
+    wanted = Wanted(tuple(filter(None, words.split(","))))
+    known = {"all", "builtin", *(point.name for point in points), *(_distribution(point)[0] for point in points)}
+    for word in wanted.words:
+        if not word.startswith("-") and word not in known:
+            raise InputError(f"ZOO_PLUGINS={words}: no plugin {word!r} is installed", did_you_mean(word, known))
+    return Registry(points, wanted)
 
 
 def _entry_points() -> list[EntryPoint]:

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from zoo._version import DISTRIBUTION
 from zoo.errors import ConfigError, PluginError
 
 API_VERSION = 1
-"""The contract between the core and a plugin; a plugin that declares another one is set aside."""
+"""The contract between the core and a plugin; docs/contract.md tells what each version changed."""
+OLDEST_API = 1
+"""The oldest version of it that still works; plugins of those in between load, and are named by `zoo plugins`."""
 
 CAPABILITIES = ("sample", "encode", "decode", "log_prob", "elbo", "translate", "complete", "infer", "features")
 BATCH_KINDS = ("images", "labelled", "attributes", "pairs", "unpaired")
@@ -123,7 +126,8 @@ class ModelSpec:
     """Input filters by name: import strings of functions (n, c, h, w) in [0, 1] -> the same."""
     evaluation: str = ""
     """The family's own measures, beside those that follow from its capabilities: `evaluate(bench) -> list[Metric]`."""
-    api: int = API_VERSION
+    api: int = 1
+    """The contract that the plugin was written for. One that does not say was written for the first."""
 
 
 def check_spec(spec: ModelSpec) -> None:
@@ -134,7 +138,10 @@ def check_spec(spec: ModelSpec) -> None:
             raise PluginError(f"spec of {getattr(spec, 'name', spec)!r}: {what}")
 
     expect(isinstance(spec, ModelSpec), f"zoo_models() must return ModelSpec objects, found {type(spec).__name__}")
-    expect(spec.api == API_VERSION, f"declares API version {spec.api}; this zoo speaks version {API_VERSION}")
+    expect(type(spec.api) is int, f"api must be a number, found {spec.api!r}")
+    speaks = f"this zoo speaks {OLDEST_API} to {API_VERSION}"
+    expect(spec.api <= API_VERSION, f"was written for API version {spec.api}, {speaks}: upgrade {DISTRIBUTION}")
+    expect(spec.api >= OLDEST_API, f"was written for API version {spec.api}, {speaks}: upgrade the plugin")
     for key in ("name", "title", "summary", "paper", "task", "module", "train", "batch"):
         value = getattr(spec, key)
         expect(isinstance(value, str) and value, f"{key} must be a text that is not empty, found {value!r}")
