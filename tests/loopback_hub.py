@@ -3,29 +3,41 @@
 with LoopbackHub() as hub:
     commit = hub.put("org/name", {"config.json": b"{}"})
     hub.fault = lambda request: Fault.status(500) if request.path.endswith("config.json") else None
+
+Each method below "what a client may ask" is one address; ROUTES, near the end, is the protocol at a glance.
 """
 
 import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-Answer = tuple[int, dict[str, str], bytes]
+import yaml  # of README.md: comes with the client
 
 LARGE = re.compile(r"\.(safetensors|png|bin)$")
-"""Names of the files that git does not hold itself."""
+"""Names of the files that git does not hold itself, nor those of more than LARGE_SIZE bytes."""
+LARGE_SIZE = 1 << 20
 START = {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}
+TIME = "2026-01-01T00:00:00.000Z"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked."""
+    """What was asked. The path is still quoted, names of headers are in lower case."""
 
     method: str
     path: str
@@ -42,22 +54,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with an answer. `change` works on (status, headers, body); the rest on the connection."""
+    """What goes wrong with a request, with its answer, or with the connection."""
 
-    change: Callable[[Request, Answer], Answer] | None = None
+    ask: Callable[[Request], Request] = lambda request: request
+    change: Callable[[Request, Answer], Answer] = lambda request, answer: answer
     instead: Answer | None = None
+    """An answer; what was asked is not done."""
     drop: bool = False
     """Close the connection without an answer."""
-    serve: bool = True
-    """Do what was asked."""
     after: int | None = None
     """Close the connection after so many bytes of the body."""
     delay: float = 0.0
 
     @classmethod
-    def status(cls, code: int, error: str | None = None, headers: Mapping[str, str] | None = None) -> "Fault":
+    def status(cls, code: int, error_code: str | None = None, headers: Mapping[str, str] | None = None) -> "Fault":
         """An answer with that status, and nothing done."""
-        return cls(instead=(code, ({"X-Error-Code": error} if error else {}) | dict(headers or {}), b"{}"), serve=False)
+        named = {"X-Error-Code": error_code} if error_code else {}
+        return cls(instead=Answer(code, named | dict(headers or {}), b"{}"))
 
     @classmethod
     def cut(cls, after: int) -> "Fault":
@@ -67,7 +80,7 @@ class Fault:
     @classmethod
     def cut_before(cls) -> "Fault":
         """The connection breaks before the server has heard of it."""
-        return cls(drop=True, serve=False)
+        return cls(instead=Answer(500, {}, b""), drop=True)
 
     @classmethod
     def cut_after(cls) -> "Fault":
@@ -79,21 +92,34 @@ class Fault:
         """One bit of the body is another."""
 
         def change(request: Request, answer: Answer) -> Answer:
-            status, headers, body = answer
-            k = min(at, len(body) - 1)
-            return status, headers, body[:k] + bytes([body[k] ^ 1]) + body[k + 1 :]
+            body = bytearray(answer.body)
+            if body:
+                body[min(at, len(body) - 1)] ^= 1
+            return answer._replace(body=bytes(body))
 
-        return cls(change)
+        return cls(change=change)
 
     @classmethod
-    def replace(cls, body: bytes) -> "Fault":
-        """Another body, of whatever length, with a length that is right."""
-        return cls(lambda request, answer: (answer[0], _without_length(answer[1]), body))
+    def replace(cls, body: bytes, pretend: int | None = None) -> "Fault":
+        """Another body, of whatever length, with a length that is right; or one that a HEAD pretends."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            claimed = {} if pretend is None else {"X-Linked-Size": str(pretend)}
+            if request.method == "HEAD" and claimed:
+                claimed["Content-Length"] = str(pretend)
+            return answer._replace(headers=answer.headers | claimed, body=body)
+
+        return cls(change=change)
 
     @classmethod
     def short(cls, n: int) -> "Fault":
-        """The first bytes of the body, as if that were all of it."""
-        return cls(lambda request, answer: (answer[0], _without_length(answer[1]), answer[2][:n]))
+        """The first bytes of the body, as if that were all of it. Of a part that was asked for, too."""
+        return cls(change=lambda request, answer: answer._replace(body=answer.body[:n]))
+
+    @classmethod
+    def ignore_range(cls) -> "Fault":
+        """All of a file for who asked for a part."""
+        return cls(ask=lambda request: replace(request, headers={**request.headers, "range": ""}))
 
     @classmethod
     def headers(cls, **override: str) -> "Fault":
@@ -101,10 +127,10 @@ class Fault:
 
         def change(request: Request, answer: Answer) -> Answer:
             lower = {name.lower() for name in override}
-            kept = {name: value for name, value in answer[1].items() if name.lower() not in lower}
-            return answer[0], kept | override, answer[2]
+            kept = {name: value for name, value in answer.headers.items() if name.lower() not in lower}
+            return answer._replace(headers=kept | override)
 
-        return cls(change)
+        return cls(change=change)
 
     @classmethod
     def slow(cls, seconds: float) -> "Fault":
@@ -116,15 +142,11 @@ class Fault:
         """Another JSON answer."""
 
         def apply(request: Request, answer: Answer) -> Answer:
-            if answer[0] != 200:
+            if answer.status != 200:
                 return answer
-            return answer[0], _without_length(answer[1]), json.dumps(change(json.loads(answer[2]))).encode()
+            return answer._replace(body=json.dumps(change(json.loads(answer.body))).encode())
 
-        return cls(apply)
-
-
-def _without_length(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name != "Content-Length"}
+        return cls(change=apply)
 
 
 @dataclass(frozen=True)
@@ -137,54 +159,92 @@ class Commit:
 
 @dataclass
 class Repository:
-    """Branches and tags by name, commits by id."""
+    """Branches and tags by name, commits by id, large files by SHA-256."""
 
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    large: dict[str, bytes] = field(default_factory=dict)
     private: bool = False
-    gated: bool = False
+    gated: bool | str = False
+    """False, or who lets people in: "auto", "manual"."""
 
     def commit(self, branch: str, files: Mapping[str, bytes], message: str) -> str:
+        """These are all files of the branch's next commit."""
         parent = self.branches.get(branch)
         facts = [parent, message, len(self.commits), sorted((name, _sha256(data)) for name, data in files.items())]
         id = hashlib.sha1(json.dumps(facts).encode()).hexdigest()
+        self.large |= {_sha256(data): data for name, data in files.items() if _is_large(name, len(data))}
         self.commits[id] = Commit(id, parent, dict(files), message)
         self.branches[branch] = id
         return id
 
     def resolve(self, revision: str) -> Commit | None:
+        """Of a branch, a tag, or a whole id."""
         return self.commits.get(self.branches.get(revision) or self.tags.get(revision) or revision)
+
+    def at(self, revision: str) -> Commit:
+        """The same for a client, who is told if there is none."""
+        commit = self.resolve(revision)
+        if commit is None:
+            raise RefusalError(404, "RevisionNotFound")
+        return commit
+
+    def history(self, revision: str) -> list[Commit]:
+        """Newest first."""
+        found, commit = [], self.resolve(revision)
+        while commit:
+            found.append(commit)
+            commit = self.commits.get(commit.parent or "")
+        return found
+
+
+class RefusalError(Exception):
+    """What a client is told instead: a status, the Hub's word for it, which the client reads, and a sentence."""
+
+    def __init__(self, status: int, code: str | None = None, message: str = "", **more: str) -> None:
+        self.answer = _json({"error": message or code} | more, status)
+        self.answer.headers.update({"X-Error-Code": code} if code else {})
+        self.answer.headers.update({"X-Error-Message": message} if message else {})
 
 
 class LoopbackHub:
-    """A Hub that is up while its context is entered."""
+    """A Hub that is up while its context is entered. What breaks inside it is raised when that is left."""
+
+    endpoint: str
 
     def __init__(self, *, cdn: bool = False) -> None:
         self.requests: list[Request] = []
         self.cdn_requests: list[Request] = []
         self.tokens = {"hf_write": "org"}
-        """Who may write, and read what is private or gated. Anybody may if it is empty."""
+        """Whose they are. Who comes with one may write, and read what is private or gated, in that namespace alone.
+        Anybody may everything if it is empty."""
         self.repositories: dict[str, Repository] = {}
         self.collections: dict[str, dict[str, Any]] = {}
         self.fault: Callable[[Request], Fault | None] = lambda request: None
         self.before: Callable[[Request], object] = lambda request: None
-        self._large: dict[str, bytes] = {}
+        self.cdn: str | None = None
+        """The other origin that large files are fetched from: here one that is up too, if asked for."""
+        self.page = 1000
+        """Most entries of a tree in one answer."""
+        self.errors: list[Exception] = []
+        self._with_cdn = cdn
+        self._servers: list[_Server] = []
         self._lock = threading.RLock()
-        self._server = _serve(self, self.requests, self._answer)
-        self._cdn = _serve(self, self.cdn_requests, self._carry) if cdn else None
 
     def __enter__(self) -> "LoopbackHub":
+        self._servers = [_Server(self, self.requests, self._answer)]
+        self.endpoint = self._servers[0].address
+        if self._with_cdn:
+            self._servers.append(_Server(self, self.cdn_requests, self._answer_cdn))
+            self.cdn = self._servers[1].address
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for server in filter(None, (self._server, self._cdn)):
-            server.shutdown()
-            server.server_close()
-
-    @property
-    def endpoint(self) -> str:
-        return _address(self._server)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for server in self._servers:
+            server.stop()
+        if self.errors and error is None:
+            raise self.errors[0]
 
     # --- what a test does to the store
 
@@ -198,9 +258,12 @@ class LoopbackHub:
         gated: bool = False,
         branch: str = "main",
     ) -> str:
-        """Somebody pushes: these are all the files of the new commit, whose id is returned."""
+        """Somebody pushes: these are all the files of the new commit, whose id is returned.
+
+        The repository is made if need be; who may read it is settled then.
+        """
         with self._lock:
-            found = self.repositories.setdefault(repo, Repository(private=private, gated=gated))
+            found = self.repositories.setdefault(repo, Repository(private=private, gated="auto" if gated else False))
             return found.commit(branch, files, message)
 
     def files(self, repo: str, revision: str = "main") -> dict[str, bytes]:
@@ -210,11 +273,7 @@ class LoopbackHub:
 
     def commits(self, repo: str, revision: str = "main") -> list[str]:
         """Newest first."""
-        found, commit = [], self.repositories[repo].resolve(revision)
-        while commit:
-            found.append(commit.id)
-            commit = self.repositories[repo].resolve(commit.parent) if commit.parent else None
-        return found
+        return [commit.id for commit in self.repositories[repo].history(revision)]
 
     def tag(self, repo: str, name: str, commit: str) -> None:
         self.repositories[repo].tags[name] = commit
@@ -222,239 +281,308 @@ class LoopbackHub:
     def tags(self, repo: str) -> dict[str, str]:
         return dict(self.repositories[repo].tags)
 
+    # --- who may
+
+    def _user(self, request: Request) -> str | None:
+        """Whose the token is; None for nobody's."""
+        if request.token is None or not self.tokens:
+            return None
+        if request.token not in self.tokens:
+            raise RefusalError(401, None, "Invalid credentials in Authorization header")
+        return self.tokens[request.token]
+
+    def _inside(self, request: Request, namespace: str) -> bool:
+        return self._user(request) == namespace or not self.tokens
+
+    def _writable(self, request: Request, namespace: str) -> None:
+        if not self._inside(request, namespace):
+            stranger = request.token is None
+            raise RefusalError(401 if stranger else 403, None, f"You may not write to {namespace}")
+
+    def _repository(self, request: Request, repo: str, write: bool = False) -> Repository:
+        """The repository, if this client may. Of what is private, nobody else is told that it is there."""
+        found, namespace = self.repositories.get(repo), repo.partition("/")[0]
+        inside, stranger = self._inside(request, namespace), bool(self.tokens) and request.token is None
+        if found is None or (found.private and not inside):
+            raise RefusalError(401 if stranger else 404, "RepoNotFound")
+        if found.gated and not inside:
+            raise RefusalError(401 if stranger else 403, "GatedRepo")
+        if write:
+            self._writable(request, namespace)
+        return found
+
     # --- what a client may ask
 
     def _answer(self, request: Request) -> Answer:
         with self._lock:
-            for method, pattern, answer in ROUTES:
+            for methods, pattern, answer in ROUTES:
                 match = re.fullmatch(pattern, request.path)
-                if match and request.method in method.split():
-                    return answer(self, request, **{key: unquote(value) for key, value in match.groupdict().items()})
-        return _error(404, None, f"no such address: {request.method} {request.path}")
+                if match and request.method in methods.split():
+                    parts = {key: unquote(value) for key, value in match.groupdict().items()}
+                    return answer(self, request, **parts)
+        raise RefusalError(404, None, f"no such address: {request.method} {request.path}")
 
-    def _carry(self, request: Request) -> Answer:
-        """The other origin, which has the large files."""
-        data = self._large.get(request.path.removeprefix("/"))
-        return _error(404, "EntryNotFound") if data is None else _ranged(request, data, {})
+    def _answer_cdn(self, request: Request) -> Answer:
+        """The other origin: the bytes for who knows their hash, whoever it is."""
+        repo, _, digest = request.path.removeprefix("/cdn/").rpartition("/")
+        if repo not in self.repositories or digest not in self.repositories[repo].large:
+            raise RefusalError(404)
+        return _ranged(request, self.repositories[repo].large[digest], {})
 
-    def _found(self, request: Request, repo: str, write: bool = False) -> Repository | Answer:
-        """The repository, if this client may."""
-        found = self.repositories.get(repo)
-        known = not self.tokens or request.token in self.tokens
-        if request.token and not known:
-            return _error(401, None, "Invalid credentials in Authorization header")
-        if found is None or (found.private and not known):
-            return _error(404 if known else 401, "RepoNotFound")
-        if found.gated and not known:
-            return _error(401 if request.token is None else 403, "GatedRepo")
-        return found if known or not write else _error(401, None, "You must be logged in")
+    def _whoami(self, request: Request) -> Answer:
+        user = self._user(request)
+        if user is None:
+            raise RefusalError(401, None, "Invalid username or password.")
+        access = {"accessToken": {"displayName": "test", "role": "write"}}
+        return _json({"type": "user", "name": user, "fullname": user, "orgs": [], "auth": access})
+
+    def _validate(self, request: Request) -> Answer:
+        """Whether the head of a README can be read; a word on one that has none is left out."""
+        try:
+            _card(json.loads(request.body)["content"])
+        except yaml.YAMLError as error:
+            return _json({"errors": [{"message": str(error)}], "warnings": []}, 400)
+        return _json({"errors": [], "warnings": []})
+
+    # reading
 
     def _info(self, request: Request, repo: str, revision: str = "main") -> Answer:
-        found = self._found(request, repo)
-        if isinstance(found, tuple):
-            return found
-        commit = found.resolve(revision)
-        if commit is None:
-            return _error(404, "RevisionNotFound")
-        blobs = "blobs" in request.query
-        siblings = [{"rfilename": name} | (_facts(name, data) if blobs else {}) for name, data in commit.files.items()]
-        card = {"id": repo, "modelId": repo, "private": found.private, "gated": found.gated, "downloads": 0, "likes": 0}
-        return _json(card | {"sha": commit.id, "siblings": siblings, "tags": [], "lastModified": TIME})
+        found = self._repository(request, repo)
+        commit = found.at(revision)
+        try:
+            card = _card(commit.files.get("README.md", b"").decode())
+        except (UnicodeDecodeError, yaml.YAMLError):
+            card = {}
+        siblings = [_sibling(name, data, "blobs" in request.query) for name, data in commit.files.items()]
+        said = {name: card[name] for name in ("library_name", "pipeline_tag") if name in card}
+        tags = [*said.values(), *card.get("tags", [])] + ([f"license:{card['license']}"] if "license" in card else [])
+        access = {"private": found.private, "gated": found.gated, "disabled": False}
+        counts = {"downloads": 0, "likes": 0, "lastModified": TIME, "createdAt": TIME}
+        names = {"_id": _sha256(repo.encode())[:24], "id": repo, "modelId": repo, "author": repo.partition("/")[0]}
+        return _json(
+            names | access | counts | said | {"sha": commit.id, "siblings": siblings, "tags": tags, "cardData": card}
+        )
 
     def _tree(self, request: Request, repo: str, revision: str) -> Answer:
-        found = self._found(request, repo)
-        if isinstance(found, tuple):
-            return found
-        commit = found.resolve(revision)
-        if commit is None:
-            return _error(404, "RevisionNotFound")
-        asked = parse_qs(request.body.decode()).get("paths") if request.method == "POST" else None
-        return _json([_entry(n, data) for n, data in commit.files.items() if asked is None or n in asked])
+        """All files, page by page."""
+        found = _entries(self._repository(request, repo).at(revision).files)
+        start = int(request.query.get("cursor", ["0"])[0])
+        stop = start + self.page
+        answer = _json(found[start:stop])
+        if stop < len(found):
+            query = urlencode(request.query | {"cursor": [str(stop)]}, doseq=True)
+            answer.headers["Link"] = f'<{self.endpoint}{request.path}?{query}>; rel="next"'
+        return answer
 
-    def _resolve(self, request: Request, repo: str, revision: str, name: str) -> Answer:
-        found = self._found(request, repo)
-        if isinstance(found, tuple):
-            return found
-        commit = found.resolve(revision)
-        if commit is None:
-            return _error(404, "RevisionNotFound")
-        headers = {"X-Repo-Commit": commit.id, "Accept-Ranges": "bytes"}
-        data = commit.files.get(name)
-        if data is None:
-            status, error, body = _error(404, "EntryNotFound")
-            return status, error | headers, body
-        facts = _facts(name, data)
-        headers["ETag"] = f'"{facts["blobId"]}"'
-        if "lfs" in facts:
-            digest = facts["lfs"]["sha256"]
-            headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(data))}
-            if self._cdn:
-                self._large[digest] = data
-                return 302, headers | {"Location": f"{_address(self._cdn)}/{digest}"}, b""
-        return _ranged(request, data, headers)
+    def _paths(self, request: Request, repo: str, revision: str) -> Answer:
+        asked = parse_qs(request.body.decode()).get("paths", [])
+        files = self._repository(request, repo).at(revision).files
+        return _json([entry for entry in _entries(files) if entry["path"] in asked])
 
     def _refs(self, request: Request, repo: str) -> Answer:
-        found = self._found(request, repo)
-        if isinstance(found, tuple):
-            return found
+        found = self._repository(request, repo)
 
         def named(kind: str, refs: Mapping[str, str]) -> list[dict[str, str]]:
             return [{"name": n, "ref": f"refs/{kind}/{n}", "targetCommit": commit} for n, commit in refs.items()]
 
         return _json({"branches": named("heads", found.branches), "tags": named("tags", found.tags), "converts": []})
 
+    def _history(self, request: Request, repo: str, revision: str) -> Answer:
+        found = self._repository(request, repo)
+        found.at(revision)
+        authors = [{"user": repo.partition("/")[0]}]
+        said = [(commit.id, commit.message) for commit in found.history(revision)]
+        return _json([{"id": id, "title": text, "message": "", "date": TIME, "authors": authors} for id, text in said])
+
+    def _resolve(self, request: Request, repo: str, revision: str, path: str) -> Answer:
+        """A file. Its commit and its hash are in headers; a large one may be elsewhere."""
+        commit = self._repository(request, repo).at(revision)
+        headers = {"X-Repo-Commit": commit.id, "Accept-Ranges": "bytes"}
+        data = commit.files.get(path)
+        if data is None:
+            answer = RefusalError(404, "EntryNotFound").answer
+            return answer._replace(headers=answer.headers | headers)
+        headers["ETag"] = f'"{_git_sha1(_held(path, data))}"'
+        if _is_large(path, len(data)):
+            headers |= {"X-Linked-Etag": f'"{_sha256(data)}"', "X-Linked-Size": str(len(data))}
+            if self.cdn:
+                return Answer(302, headers | {"Location": f"{self.cdn}/cdn/{repo}/{_sha256(data)}"}, b"")
+        return _ranged(request, data, headers)
+
+    # writing
+
     def _make(self, request: Request) -> Answer:
         asked = json.loads(request.body)
-        repo = f"{asked['organization']}/{asked['name']}"
+        namespace = asked.get("organization") or self._user(request) or "org"
+        self._writable(request, namespace)
+        repo = f"{namespace}/{asked['name']}"
         url = {"url": f"{self.endpoint}/{repo}", "name": repo}
-        if self.tokens and request.token not in self.tokens:
-            return _error(401, None, "Invalid credentials in Authorization header")
-        if self.tokens and self.tokens[str(request.token)] != asked["organization"]:
-            return _error(403, None, "You may not write there")
         if repo in self.repositories:
-            return 409, {"Content-Type": "application/json"}, json.dumps(url).encode()
+            raise RefusalError(409, None, "You already created this model repo", **url)
         self.put(repo, START, message="initial commit", private=asked.get("visibility") == "private")
         return _json(url)
 
+    def _delete(self, request: Request) -> Answer:
+        asked = json.loads(request.body)
+        repo = f"{asked.get('organization') or self._user(request)}/{asked['name']}"
+        self._repository(request, repo, write=True)
+        del self.repositories[repo]
+        return _json({})
+
+    def _settings(self, request: Request, repo: str) -> Answer:
+        found, asked = self._repository(request, repo, write=True), json.loads(request.body)
+        found.private = asked.get("visibility", "private" if found.private else "public") == "private"
+        found.gated = asked.get("gated", found.gated)
+        return _json({"private": found.private, "gated": found.gated})
+
     def _preupload(self, request: Request, repo: str, revision: str) -> Answer:
-        found = self._found(request, repo, write=True)
-        if isinstance(found, tuple):
-            return found
-        commit = found.resolve(revision)
+        """How each file is to be sent, and the hash of what is there under its name."""
+        commit = self._repository(request, repo, write=True).at(revision)
         files = []
         for file in json.loads(request.body)["files"]:
-            name, there = file["path"], commit.files.get(file["path"]) if commit else None
-            facts = _facts(name, there) if there is not None else {}
-            oid = facts["lfs"]["sha256"] if "lfs" in facts else facts.get("blobId")
-            mode = "lfs" if LARGE.search(name) else "regular"
+            name, there = file["path"], commit.files.get(file["path"])
+            mode = "lfs" if _is_large(name, file["size"]) else "regular"
+            oid = None if there is None else _digest(name, there)
             files.append({"path": name, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         return _json({"files": files})
 
     def _batch(self, request: Request, repo: str) -> Answer:
-        found = self._found(request, repo, write=True)
-        if isinstance(found, tuple):
-            return found
+        """Where to send large files; nothing for what is there."""
+        found = self._repository(request, repo, write=True)
         objects = json.loads(request.body)["objects"]
         for item in objects:
-            if item["oid"] not in self._large:
-                item["actions"] = {
-                    "upload": {"href": f"{self.endpoint}/lfs/{item['oid']}"},
-                    "verify": {"href": f"{self.endpoint}/lfs/{item['oid']}/verify"},
-                }
+            if item["oid"] not in found.large:
+                href = f"{self.endpoint}/lfs/{repo}/{item['oid']}"
+                item["actions"] = {"upload": {"href": href}, "verify": {"href": f"{href}/verify"}}
         return _json({"transfer": "basic", "objects": objects})
 
-    def _store(self, request: Request, oid: str) -> Answer:
+    def _store(self, request: Request, repo: str, oid: str) -> Answer:
+        """The address is the permission, as in a store of objects."""
         if _sha256(request.body) != oid:
-            return _error(400, None, "the bytes are not those of the hash")
-        self._large[oid] = request.body
-        return 200, {}, b""
+            raise RefusalError(400, None, "the bytes are not those of the hash")
+        self.repositories[repo].large[oid] = request.body
+        return Answer(200, {}, b"")
 
-    def _stored(self, request: Request, oid: str) -> Answer:
-        return _json({}) if oid in self._large else _error(404, None)
+    def _stored(self, request: Request, repo: str, oid: str) -> Answer:
+        if oid not in self._repository(request, repo, write=True).large:
+            raise RefusalError(404)
+        return _json({})
 
     def _commit(self, request: Request, repo: str, revision: str) -> Answer:
-        found = self._found(request, repo, write=True)
-        if isinstance(found, tuple):
-            return found
+        """All of the lines or none. The branch moves if it is where the client thinks it is."""
+        found = self._repository(request, repo, write=True)
         lines = [json.loads(line) for line in request.body.splitlines()]
         header = next(line["value"] for line in lines if line["key"] == "header")
-        at = found.branches.get(revision)
-        if at is None:
-            return _error(404, "RevisionNotFound")
-        if header.get("parentCommit") not in (None, at):
-            return _error(412, None, "the branch has moved")
-        files = dict(found.commits[at].files)
+        head = found.commits.get(found.branches.get(revision, ""))
+        if head is None:
+            raise RefusalError(404, "RevisionNotFound")
+        if header.get("parentCommit") not in (None, head.id):
+            raise RefusalError(412, None, "A commit has happened since. Please refresh and try again.")
+        files = dict(head.files)
         for line in lines:
-            value = line["value"]
-            if line["key"] == "file":
-                files[value["path"]] = base64.b64decode(value["content"])
-            elif line["key"] == "lfsFile":
-                files[value["path"]] = self._large[value["oid"]]
-            elif line["key"] == "deletedFile":
-                del files[value["path"]]
+            _apply(files, line["key"], line["value"], found.large)
+        url = {}
         if "create_pr" in request.query:
-            revision = f"refs/pr/{1 + sum(name.startswith('refs/pr/') for name in found.branches)}"
-            found.branches[revision] = at
+            number = 1 + sum(name.startswith("refs/pr/") for name in found.branches)
+            revision = f"refs/pr/{number}"
+            found.branches[revision] = head.id
+            url["pullRequestUrl"] = f"{self.endpoint}/{repo}/discussions/{number}"
         id = found.commit(revision, files, header["summary"])
-        url = {"commitUrl": f"{self.endpoint}/{repo}/commit/{id}", "commitOid": id, "success": True}
-        request_url = f"{self.endpoint}/{repo}/discussions/{revision.rpartition('/')[2]}"
-        return _json(url | ({"pullRequestUrl": request_url} if "create_pr" in request.query else {}))
+        return _json(url | {"commitUrl": f"{self.endpoint}/{repo}/commit/{id}", "commitOid": id, "success": True})
 
     def _tag(self, request: Request, repo: str, revision: str) -> Answer:
-        found = self._found(request, repo, write=True)
-        if isinstance(found, tuple):
-            return found
+        """To make one, the address has what it is of; to delete one, its name."""
+        found = self._repository(request, repo, write=True)
         if request.method == "DELETE":
-            return _json({}) if found.tags.pop(revision, None) else _error(404, "RevisionNotFound")
-        name, commit = json.loads(request.body)["tag"], found.resolve(revision)
-        if commit is None:
-            return _error(404, "RevisionNotFound")
+            if found.tags.pop(revision, None) is None:
+                raise RefusalError(404, "RevisionNotFound")
+            return _json({})
+        name, commit = json.loads(request.body)["tag"], found.at(revision)
         if name in found.tags:
-            return _error(409, None, "there is such a tag")
+            raise RefusalError(409, None, "Tag reference exists already")
         found.tags[name] = commit.id
         return _json({})
 
     def _branch(self, request: Request, repo: str, branch: str) -> Answer:
-        found = self._found(request, repo, write=True)
-        if isinstance(found, tuple):
-            return found
+        found = self._repository(request, repo, write=True)
+        if request.method == "DELETE":
+            if found.branches.pop(branch, None) is None:
+                raise RefusalError(404, "RevisionNotFound")
+            return _json({})
         if branch in found.branches:
-            return _error(409, None, "there is such a branch")
-        found.branches[branch] = found.branches["main"]
+            raise RefusalError(409, None, "Reference already exists")
+        found.branches[branch] = found.at(json.loads(request.body).get("startingPoint", "main")).id
         return _json({})
 
+    # collections
+
     def _collect(self, request: Request) -> Answer:
+        if request.method != "POST":
+            owners = request.query.get("owner", [])
+            found = [slug for slug, said in self.collections.items() if not owners or said["namespace"] in owners]
+            return _json([self._shown(slug) for slug in found])
         asked = json.loads(request.body)
-        slug = f"{asked['namespace']}/{asked['title'].replace(' ', '-').lower()}"
+        self._writable(request, asked["namespace"])
+        words = re.sub(r"[^a-z0-9]+", "-", asked["title"].lower()).strip("-")
+        slug = f"{asked['namespace']}/{words}-{_sha256(asked['title'].encode())[:24]}"
         if slug in self.collections:
-            return 409, {"Content-Type": "application/json"}, json.dumps({"slug": slug}).encode()
-        self.collections[slug] = asked | {"slug": slug, "items": []}
-        return self._collection(request, slug)
+            raise RefusalError(409, None, "there is one with this title", slug=slug)
+        self.collections[slug] = asked | {"items": []}
+        return _json(self._shown(slug) | {"position": 0})
 
     def _collection(self, request: Request, slug: str) -> Answer:
-        found = self.collections.get(slug)
-        if found is None:
-            return _error(404, None)
-        items = [item | {"_id": item["id"], "position": k} for k, item in enumerate(found["items"])]
-        facts = {"owner": {"name": found["namespace"]}, "lastUpdated": TIME, "position": 0, "private": False}
-        return _json(found | facts | {"items": items, "theme": "green", "upvotes": 0})
+        if slug not in self.collections:
+            raise RefusalError(404)
+        return _json(self._shown(slug) | {"position": 0})
 
     def _collect_item(self, request: Request, slug: str) -> Answer:
-        item, items = json.loads(request.body)["item"], self.collections[slug]["items"]
-        if item in items:
-            return _error(409, None, "it is there")
-        items.append(item)
+        self._writable(request, slug.partition("/")[0])
+        item = json.loads(request.body)["item"]
+        if slug not in self.collections or item["id"] not in self.repositories:
+            raise RefusalError(404)
+        if item in self.collections[slug]["items"]:
+            raise RefusalError(409, None, "it is there")
+        self.collections[slug]["items"].append(item)
         return self._collection(request, slug)
 
-    def _fine(self, request: Request) -> Answer:
-        """The words on a card are taken as they are."""
-        return _json({"errors": [], "warnings": []})
+    def _shown(self, slug: str) -> dict[str, Any]:
+        found = self.collections[slug]
+        items = [item | {"_id": item["id"], "position": k} for k, item in enumerate(found["items"])]
+        facts = {"slug": slug, "title": found["title"], "owner": {"name": found["namespace"]}, "items": items}
+        return facts | {"lastUpdated": TIME, "private": bool(found.get("private")), "theme": "green", "upvotes": 0}
 
 
 REPO = r"(?P<repo>[^/]+/[^/]+)"
 REVISION = r"(?P<revision>[^/]+)"
+BRANCH = r"(?P<branch>[^/]+)"
+PATH = r"(?P<path>.+)"
+MODEL = f"/api/models/{REPO}"
+OBJECT = rf"/lfs/{REPO}/(?P<oid>\w+)"
 COLLECTION = r"/api/collections/(?P<slug>[^/]+/[^/]+)"
 ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
-    ("GET HEAD", rf"/api/models/{REPO}", LoopbackHub._info),
-    ("GET HEAD", rf"/api/models/{REPO}/revision/{REVISION}", LoopbackHub._info),
-    ("GET HEAD", rf"/api/models/{REPO}/tree/{REVISION}", LoopbackHub._tree),
-    ("POST", rf"/api/models/{REPO}/paths-info/{REVISION}", LoopbackHub._tree),
-    ("GET HEAD", rf"/api/models/{REPO}/refs", LoopbackHub._refs),
-    ("GET HEAD", rf"/{REPO}/resolve/{REVISION}/(?P<name>.+)", LoopbackHub._resolve),
+    ("GET", "/api/whoami-v2", LoopbackHub._whoami),
+    ("POST", "/api/validate-yaml", LoopbackHub._validate),
+    ("GET HEAD", MODEL, LoopbackHub._info),
+    ("GET HEAD", f"{MODEL}/revision/{REVISION}", LoopbackHub._info),
+    ("GET HEAD", f"{MODEL}/tree/{REVISION}/?", LoopbackHub._tree),
+    ("POST", f"{MODEL}/paths-info/{REVISION}", LoopbackHub._paths),
+    ("GET HEAD", f"{MODEL}/refs", LoopbackHub._refs),
+    ("GET HEAD", f"{MODEL}/commits/{REVISION}", LoopbackHub._history),
+    ("GET HEAD", f"/{REPO}/resolve/{REVISION}/{PATH}", LoopbackHub._resolve),
     ("POST", "/api/repos/create", LoopbackHub._make),
-    ("POST", "/api/validate-yaml", LoopbackHub._fine),
-    ("POST", rf"/api/models/{REPO}/preupload/{REVISION}", LoopbackHub._preupload),
+    ("DELETE", "/api/repos/delete", LoopbackHub._delete),
+    ("PUT", f"{MODEL}/settings", LoopbackHub._settings),
+    ("POST", f"{MODEL}/preupload/{REVISION}", LoopbackHub._preupload),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", LoopbackHub._batch),
-    ("PUT", r"/lfs/(?P<oid>\w+)", LoopbackHub._store),
-    ("POST", r"/lfs/(?P<oid>\w+)/verify", LoopbackHub._stored),
-    ("POST", rf"/api/models/{REPO}/commit/{REVISION}", LoopbackHub._commit),
-    ("POST DELETE", rf"/api/models/{REPO}/tag/{REVISION}", LoopbackHub._tag),
-    ("POST", rf"/api/models/{REPO}/branch/(?P<branch>[^/]+)", LoopbackHub._branch),
-    ("POST", "/api/collections", LoopbackHub._collect),
+    ("PUT", OBJECT, LoopbackHub._store),
+    ("POST", f"{OBJECT}/verify", LoopbackHub._stored),
+    ("POST", f"{MODEL}/commit/{REVISION}", LoopbackHub._commit),
+    ("POST DELETE", f"{MODEL}/tag/{REVISION}", LoopbackHub._tag),
+    ("POST DELETE", f"{MODEL}/branch/{BRANCH}", LoopbackHub._branch),
+    ("GET POST", "/api/collections", LoopbackHub._collect),
     ("GET HEAD", COLLECTION, LoopbackHub._collection),
-    ("POST", rf"{COLLECTION}/items", LoopbackHub._collect_item),
+    ("POST", f"{COLLECTION}/items", LoopbackHub._collect_item),
 )
-TIME = "2026-01-01T00:00:00.000Z"
 
 
 def environment(hub: LoopbackHub) -> dict[str, str]:
@@ -469,21 +597,69 @@ def environment(hub: LoopbackHub) -> dict[str, str]:
     }
 
 
-def _facts(name: str, data: bytes) -> dict[str, Any]:
-    """Size and hashes of a file as the Hub tells them: of a large one, git holds a pointer."""
-    if not LARGE.search(name):
-        return {"size": len(data), "blobId": _git_sha1(data)}
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{_sha256(data)}\nsize {len(data)}\n".encode()
-    lfs = {"sha256": _sha256(data), "size": len(data), "pointerSize": len(pointer)}
-    return {"size": len(data), "blobId": _git_sha1(pointer), "lfs": lfs}
+# --- files
 
 
-def _entry(name: str, data: bytes) -> dict[str, Any]:
-    """The same as listings of a tree tell it."""
-    facts = _facts(name, data)
-    lfs = facts.get("lfs")
-    large = {"lfs": {"oid": lfs["sha256"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}} if lfs else {}
-    return {"type": "file", "path": name, "size": facts["size"], "oid": facts["blobId"]} | large
+def _is_large(name: str, size: int) -> bool:
+    """Whether git holds but a pointer. An empty file is sent as a small one, whatever it is called."""
+    return size > LARGE_SIZE or (size > 0 and bool(LARGE.search(name)))
+
+
+def _held(name: str, data: bytes) -> bytes:
+    """What git holds of a file: itself, or a pointer."""
+    if not _is_large(name, len(data)):
+        return data
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{_sha256(data)}\nsize {len(data)}\n".encode()
+
+
+def _digest(name: str, data: bytes) -> str:
+    return _sha256(data) if _is_large(name, len(data)) else _git_sha1(data)
+
+
+def _lfs(name: str, data: bytes, hash_name: str) -> dict[str, Any]:
+    if not _is_large(name, len(data)):
+        return {}
+    return {"lfs": {hash_name: _sha256(data), "size": len(data), "pointerSize": len(_held(name, data))}}
+
+
+def _sibling(name: str, data: bytes, facts: bool) -> dict[str, Any]:
+    """A file in what is told of a model, with size and hashes if they were asked for."""
+    if not facts:
+        return {"rfilename": name}
+    blob = {"rfilename": name, "size": len(data), "blobId": _git_sha1(_held(name, data))}
+    return blob | _lfs(name, data, "sha256")
+
+
+def _entries(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Files in what is told of a tree."""
+    return [
+        {"type": "file", "path": name, "size": len(data), "oid": _git_sha1(_held(name, data))} | _lfs(name, data, "oid")
+        for name, data in files.items()
+    ]
+
+
+def _apply(files: dict[str, bytes], key: str, value: Mapping[str, Any], large: Mapping[str, bytes]) -> None:
+    """One line of a commit."""
+    path = value.get("path", "")
+    if key == "file":
+        files[path] = base64.b64decode(value["content"])
+    elif key == "lfsFile":
+        if value["oid"] not in large:
+            raise RefusalError(400, None, f"{path} points to an object that was not sent")
+        files[path] = large[value["oid"]]
+    elif key in ("deletedFile", "deletedFolder"):
+        gone = [name for name in files if name == path or (key == "deletedFolder" and name.startswith(path))]
+        if not gone:
+            raise RefusalError(404, "EntryNotFound")
+        for name in gone:
+            del files[name]
+
+
+def _card(readme: str) -> dict[str, Any]:
+    """The YAML at the head of a README."""
+    match = re.match(r"---\r?\n(.*?)\r?\n---", readme, re.DOTALL)
+    said = yaml.safe_load(match[1]) if match else {}
+    return said if isinstance(said, dict) else {}
 
 
 def _git_sha1(data: bytes) -> str:
@@ -494,107 +670,130 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _json(value: Any) -> Answer:
-    return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+# --- answers, and how they are sent
 
 
-def _error(status: int, code: str | None, message: str = "") -> Answer:
-    named = {"X-Error-Code": code} if code else {}
-    told = {"X-Error-Message": message} if message else {}
-    return status, named | told, json.dumps({"error": message or code}).encode()
+def _json(value: Any, status: int = 200) -> Answer:
+    return Answer(status, {"Content-Type": "application/json"}, json.dumps(value, default=str).encode())
 
 
 def _ranged(request: Request, data: bytes, headers: dict[str, str]) -> Answer:
-    """All of the data, or from where the client wants to go on."""
-    match = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
-    if not match or not 0 < int(match[1]) < len(data):
-        return 200, headers, data
-    start = int(match[1])
-    return 206, headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}, data[start:]
+    """All of the data, or the part that was asked for."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
+    if not match:
+        return Answer(200, headers, data)
+    start, stop = int(match[1]), min(int(match[2] or len(data)) + 1, len(data))
+    if start >= stop:
+        return Answer(416, headers | {"Content-Range": f"bytes */{len(data)}"}, b"")
+    return Answer(206, headers | {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}, data[start:stop])
 
 
-def _address(server: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}"
+class _Handler(BaseHTTPRequestHandler):
+    """A connection: one request after the other is recorded, and answered as the fault plan wants it."""
 
+    server: "_Server"
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
 
-def _serve(hub: LoopbackHub, requests: list[Request], answer: Callable[[Request], Answer]) -> ThreadingHTTPServer:
-    """A server in a thread of its own, whose requests are recorded."""
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except (ConnectionError, TimeoutError):  # a client that was killed, or has had enough
+            self.close_connection = True
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 30
-        disable_nagle_algorithm = True
-        wbufsize = 1 << 16
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
 
-        def handle_one_request(self) -> None:
-            try:
-                super().handle_one_request()
-            except (ConnectionError, TimeoutError):  # a client that was killed, or has had enough
-                self.close_connection = True
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
-            request = self._request()
-            if request.path == "/api/agent-harnesses":  # asked by the client at most once a day
-                return self._send(_error(404, None))
-            with hub._lock:
-                request = Request(**vars(request) | {"number": len(requests)})
-                requests.append(request)
+    def do_GET(self) -> None:
+        hub, request = self.server.hub, self._request()
+        if request.path == "/api/agent-harnesses":  # asked by the client at most once a day
+            return self._send(RefusalError(404).answer)
+        with hub._lock:
+            request = replace(request, number=len(self.server.requests))
+            self.server.requests.append(request)
+        try:
             hub.before(request)
             fault = hub.fault(request) or Fault()
-            if fault.delay:
-                stopping.wait(fault.delay)
-            made = answer(request) if fault.serve else (500, {}, b"")
-            made = fault.instead or made
-            if fault.change:
-                made = fault.change(request, made)
-            if fault.drop:
-                self.close_connection = True
-                return None
-            return self._send(made, fault.after)
+            self.server.stopping.wait(fault.delay)
+            answer = fault.change(request, fault.instead or self._answer(fault.ask(request)))
+        except Exception as error:
+            hub.errors.append(error)
+            return self._send(RefusalError(500, None, f"{type(error).__name__} in the hub").answer)
+        if fault.drop:
+            self.close_connection = True
+            return None
+        return self._send(answer, fault.after)
 
-        do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
-        def _request(self) -> Request:
-            parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.headers.get("Transfer-Encoding") == "chunked":
-                body = self._chunks()
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            query = parse_qs(parts.query, keep_blank_values=True)
-            return Request(self.command, parts.path, query, headers, body, 0)
+    def _answer(self, request: Request) -> Answer:
+        try:
+            return self.server.answer(request)
+        except RefusalError as refusal:
+            return refusal.answer
 
-        def _chunks(self) -> bytes:
-            parts = []
-            while size := int(self.rfile.readline(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
+    def _request(self) -> Request:
+        parts = urlsplit(self.path)
+        chunked = self.headers.get("Transfer-Encoding") == "chunked"
+        body = self._chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return Request(self.command, parts.path, parse_qs(parts.query, keep_blank_values=True), headers, body, 0)
+
+    def _chunks(self) -> bytes:
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
             self.rfile.readline()
-            return b"".join(parts)
+        self.rfile.readline()
+        return b"".join(parts)
 
-        def _send(self, made: Answer, after: int | None = None) -> None:
-            status, headers, body = made
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body if after is None else body[:after])
-            if after is not None:
+    def _send(self, answer: Answer, after: int | None = None) -> None:
+        status, headers, body = answer
+        headers = {"Content-Length": str(len(body))} | headers
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[:after])
+            if after is not None or headers["Content-Length"] != str(len(body)):  # nobody waits for the rest
                 self.close_connection = True
 
-    stopping = threading.Event()
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
+class _Server(ThreadingHTTPServer):
+    """One origin, up until it is stopped, with a thread for each connection."""
 
-        def shutdown(self) -> None:
-            stopping.set()
-            super().shutdown()
+    daemon_threads = False  # they are waited for
+    request_queue_size = 64
 
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    return server
+    def __init__(self, hub: LoopbackHub, requests: list[Request], answer: Callable[[Request], Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.hub, self.requests, self.answer = hub, requests, answer
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.stopping = threading.Event()
+        self.connections: set[socket.socket] = set()
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """What is left to go wrong here is a client that went away."""
+
+    def stop(self) -> None:
+        """Leave no thread and no socket."""
+        self.stopping.set()
+        self.shutdown()
+        self.thread.join()
+        for connection in tuple(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()

@@ -1,5 +1,6 @@
 """Cards come from the Hub whole, right, of one commit, and into the cache alone, whatever happens on the way."""
 
+import errno
 import json
 import logging
 import os
@@ -149,7 +150,27 @@ def test_the_cache_is_one_that_the_client_knows(hub: LoopbackHub, cache: Path) -
     assert [repo.repo_id for repo in info.repos] == [REPO]
     assert not info.warnings
     folder = huggingface_hub.snapshot_download(REPO, revision=commit, cache_dir=cache, local_files_only=True)
-    assert contents(Path(folder)).keys() == contents(fetch(REPO).folder).keys()
+    assert Path(folder) == fetch(REPO).folder
+
+
+def test_the_client_still_finds_the_files_that_a_card_has_not(
+    hub: LoopbackHub, cache: Path, card: dict[str, bytes]
+) -> None:
+    hub.put(REPO, card | {"notes.txt": b"mine", "more/big.bin": b"x" * 1000})
+    fetch(REPO)
+    folder = huggingface_hub.snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint)
+    assert (Path(folder) / "notes.txt").read_bytes() == b"mine"
+    assert (Path(folder) / "more" / "big.bin").stat().st_size == 1000
+
+
+def test_a_warm_cache_is_not_written_to(hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch(REPO)
+    monkeypatch.setattr(download, "write_atomically", _read_only)  # as root, tests may write anywhere
+    assert fetch(REPO).commit == hub.commits(REPO)[0]
+
+
+def _read_only(path: Path, write: Any) -> None:
+    raise OSError(errno.EROFS, "Read-only file system", str(path))
 
 
 def test_what_the_client_fetched_is_used(hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,9 +374,9 @@ def test_a_mirror_that_lists_no_hashes_is_asked_for_those_of_the_commit(
     hub.fault = lambda request: edit(plain) if "/revision/" in request.path else None
     assert contents(fetch(REPO).folder) == card
     commit = hub.commits(REPO)[0]
-    assert asked(hub)[:2] == [RESOLVE, f"/api/models/{REPO}/paths-info/{commit}"]
+    assert asked(hub)[:2] == [RESOLVE, f"/api/models/{REPO}/tree/{commit}"]
     hub.fault = lambda request: (
-        edit(lambda said: said[0].update(oid="../pwn")) if "paths" in request.path else edit(plain)
+        edit(lambda said: said[0].update(oid="../pwn")) if "/tree/" in request.path else edit(plain)
     )
     with pytest.raises(HubError, match=r"lists .* hashes '\.\./pwn'"):
         fetch(REPO, force_download=True)

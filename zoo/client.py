@@ -142,10 +142,13 @@ class Seen:
     """A revision of a repository, as the Hub tells it."""
 
     commit: str
-    listing: dict[str, Entry]
-    """Of the files of a card."""
-    others: tuple[str, ...]
-    """Names of the rest."""
+    files: dict[str, Entry]
+    """All of them, whatever their names."""
+
+    @property
+    def card(self) -> dict[str, Entry]:
+        """Those that a card may have."""
+        return {name: entry for name, entry in self.files.items() if name in LIMITS}
 
 
 def look(repo: str, revision: str, token: str | bool | None) -> Seen:
@@ -160,18 +163,16 @@ def look(repo: str, revision: str, token: str | bool | None) -> Seen:
     commit, files = info.sha or "", info.siblings or []
     if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(revision) and commit != revision):
         raise HubError(f"{endpoint()} says that {repo} at {revision} is commit {commit[:60]!r}")
-    others = tuple(file.rfilename for file in files if file.rfilename not in LIMITS)
-    ours = [file for file in files if file.rfilename in LIMITS]
-    if any(None in (file.size, file.blob_id) for file in ours):
+    if any(None in (file.size, file.blob_id) for file in files):
         with asking(repo, commit):
-            ours = api.get_paths_info(repo, [file.rfilename for file in ours], revision=commit)
-    return Seen(commit, _entries(ours), others)
+            tree = api.list_repo_tree(repo, recursive=True, revision=commit)
+            files = [part for part in tree if hasattr(part, "blob_id")]
+    return Seen(commit, {file.rfilename: _described(file) for file in files})
 
 
-def _entries(files: Any) -> dict[str, Entry]:
-    said = {file.rfilename: file for file in files if file.rfilename in LIMITS}
-    large = {name: (file.lfs.sha256, file.lfs.size) if file.lfs else () for name, file in said.items()}
-    return {name: entry_of(name, file.size, file.blob_id, *large[name]) for name, file in said.items()}
+def _described(file: Any) -> Entry:
+    large = (file.lfs.sha256, file.lfs.size) if file.lfs else ()
+    return entry_of(file.rfilename, file.size, file.blob_id, *large)
 
 
 def entry_of(name: str, size: Any, blob: Any, sha256: Any = None, lfs_size: Any = None) -> Entry:
@@ -179,5 +180,5 @@ def entry_of(name: str, size: Any, blob: Any, sha256: Any = None, lfs_size: Any 
     size = size if lfs_size is None else lfs_size
     good = isinstance(size, int) and size >= 0 and isinstance(blob, str) and COMMIT.fullmatch(blob)
     if not good or not (sha256 is None or (isinstance(sha256, str) and SHA256.fullmatch(sha256))):
-        raise HubError(f"the Hub lists {name} with size {size!r:.60} and hashes {blob!r:.60}, {sha256!r:.80}")
+        raise HubError(f"the Hub lists {name[:60]!r} with size {size!r:.60} and hashes {blob!r:.60}, {sha256!r:.80}")
     return Entry(size, blob, sha256)

@@ -22,6 +22,7 @@ from zoo.client import (
     COMMIT,
     DEFAULT_REVISION,
     Entry,
+    Seen,
     UnansweredError,
     check_names,
     endpoint,
@@ -94,10 +95,10 @@ class _Store:
     def _tree(self, commit: str) -> Path:
         return self.root / "trees" / f"{commit}.json"
 
-    def keep_listing(self, commit: str, listing: Mapping[str, dict[str, Any]]) -> None:
-        """In the client's own form, so that its commands know the commit too."""
-        text = to_json({"format_version": 1, "files": dict(listing)})
-        write_atomically(self._tree(commit), lambda path: path.write_text(text, encoding="utf-8"))
+    def keep_listing(self, seen: Seen) -> None:
+        """Whole and in the client's own form: its commands read it too."""
+        text = to_json({"format_version": 1, "files": {name: _record(entry) for name, entry in seen.files.items()}})
+        write_atomically(self._tree(seen.commit), lambda path: path.write_text(text, encoding="utf-8"))
 
     def keep_ref(self, revision: str, commit: str) -> None:
         """Note that the Hub has just said so. A cache that may only be read is not told."""
@@ -173,9 +174,10 @@ class _Source:
     def resolve(self, revision: str) -> tuple[str, Listing]:
         """The commit that a revision is, with its listing, which is kept."""
         seen = look(self.store.repo, revision, self.token)
-        with _writing(self.store.root):
-            self.store.keep_listing(seen.commit, {name: _record(entry) for name, entry in seen.listing.items()})
-        return seen.commit, seen.listing
+        if self.store.listing(seen.commit) is None:
+            with _writing(self.store.root):
+                self.store.keep_listing(seen)
+        return seen.commit, seen.card
 
     def obtain(self, commit: str, name: str, entry: Entry, force: bool) -> None:
         """See to it that a file of the snapshot is there and right."""

@@ -55,8 +55,8 @@ def plan(
     except NotFoundError:
         changes = tuple(_changes(folder, {}))
         return Plan(repo, folder, branch, private, _exists(repo, token), None, changes, ())
-    kept = tuple(name for name in seen.others if name != ".gitattributes")
-    return Plan(repo, folder, branch, private, True, seen.commit, tuple(_changes(folder, seen.listing)), kept)
+    kept = tuple(name for name in seen.files if name not in LIMITS and name != ".gitattributes")
+    return Plan(repo, folder, branch, private, True, seen.commit, tuple(_changes(folder, seen.card)), kept)
 
 
 def _exists(repo: str, token: str | bool | None) -> bool:
