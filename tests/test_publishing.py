@@ -296,6 +296,19 @@ def test_push_to_hub_and_from_pretrained_are_inverse(server: LoopbackHub, card: 
     assert all(check.state != "fail" for check in verification.verify(saved, progress=False))
 
 
+def test_a_push_may_go_to_a_branch_or_a_pull_request(server: LoopbackHub, card: Path) -> None:
+    model = zoo.load(card, device="cpu")
+    model.push_to_hub(REPO)
+    main = server.files(REPO)
+    commit = model.push_to_hub(REPO, branch="next")
+    assert server.commits(REPO, "next")[0] == commit
+    (card / "evaluation.json").write_bytes((card / "evaluation.json").read_bytes().replace(b"Tiny", b"Small"))
+    address = zoo.load(card, device="cpu").push_to_hub(REPO, create_pr=True)
+    assert address == f"{server.endpoint}/{REPO}/discussions/1"
+    assert b"Small faces." in server.files(REPO, "refs/pr/1")["README.md"]
+    assert server.files(REPO) == main
+
+
 def test_changed_weights_are_saved_without_the_facts_of_the_old_ones(server: LoopbackHub, card: Path) -> None:
     model = zoo.load(card, device="cpu")
     next(iter(model.module.parameters())).data += 1

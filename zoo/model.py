@@ -120,7 +120,8 @@ class Model:
         branch: str | None = None,
         create_pr: bool = False,
     ) -> str:
-        """Send the card to a repository on the Hub, as one commit. Returns the commit's address.
+        """Send the card to a repository on the Hub, as one commit. Returns it, or with `create_pr` the address of the
+        pull request.
 
         `zoo publish` does more: it verifies the card before and after, signs it and tags the commit.
         Raises InputError for a model whose weights have changed since its card was loaded, and HubError.
