@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from stand_ins import TRAINING
 
 import zoo
 from zoo import cards, folder, pictures, weights
-from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, Training, read_facts, render, write_facts
+from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, read_facts, render, write_facts
 from zoo.config import CardConfig, WeightsFacts, read_config
 from zoo.errors import ConfigError, FormatError
 from zoo.hub import bundled
@@ -25,21 +26,6 @@ MAX_CARD = 16_000_000
 MAX_CARDS = 90_000_000
 """Bytes; the bundled cards travel with every clone and every wheel."""
 
-TRAINING = Training(
-    recipe="dcgan-celeba",
-    data="somebody/faces",
-    split="train",
-    images=12_345,
-    steps=6_789,
-    batch_size=48,
-    passes=26.4,
-    seconds=5_400,
-    device="CPU (Abacus, 2 threads)",
-    precision="bfloat16",
-    seed=77,
-    settings={"lr": 3e-4, "augmentation": "color,cutout", "policy": "", "flip": True},
-    software={"zoo": "0.1.0", "torch": "9.8.7"},
-)
 DISTANCE = Metric(
     name="sliced_wasserstein",
     value=12.3456,

@@ -13,6 +13,7 @@ import pytest
 from hubs import connect, contents
 from huggingface_hub import ModelCard
 from loopback_hub import Fault, LoopbackHub, Request
+from stand_ins import TRAINING
 from typer.testing import CliRunner
 
 import zoo
@@ -39,23 +40,8 @@ def _whole_card(tmp_path_factory: pytest.TempPathFactory, _tiny_card: Path) -> P
     shown = pictures.picture(model.module, model.spec, model.card, None)
     assert shown is not None
     shown.save(folder / PICTURE)
-    training = cards.Training(
-        recipe="dcgan-celeba",
-        data="flwrlabs/celeba",
-        split="train",
-        images=10,
-        steps=1,
-        batch_size=4,
-        passes=0.4,
-        seconds=1.0,
-        device="CPU",
-        precision="float32",
-        seed=0,
-        settings={},
-        software={"zoo": zoo.__version__},
-    )
     facts = cards.Facts(
-        summary="Tiny faces.", license="mit", data_terms="Made up.", limits=["All of them."], training=training
+        summary="Tiny faces.", license="mit", data_terms="Made up.", limits=["All of them."], training=TRAINING
     )
     cards.write_facts(folder, facts)
     return folder
