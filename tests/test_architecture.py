@@ -21,7 +21,7 @@ FLOORS = (
     {"hookspecs", "config", "images", "signing"},
     {"registry", "client"},
     # hub stands below model, not above it as the plan had it: `zoo.load` turns a name into a folder.
-    {"weights", "download", "upload", "cache"},
+    {"weights", "download", "upload", "cache", "scaffold"},
     {"hub"},
     # cards stands below model, too: `model.push_to_hub` renders a README.
     {"cards", "data"},
@@ -30,6 +30,7 @@ FLOORS = (
     {"rounding"},
     {"recipes", "features", "cost"},
     {"bench", "testing", "terminal", "budget"},
+    {"pytest_plugin"},
     {"measures"},
     {"evaluation"},
     {"verification"},

@@ -74,7 +74,8 @@ def test_what_a_page_does_on_the_hub_works_on_one_of_our_own(
     if not wanted:
         return
     card = bundled()["dcgan-celeba"]
-    shutil.copytree(card, desk / "runs" / "mine")
+    for run in ("mine", "ppca"):
+        shutil.copytree(card, desk / "runs" / run)
     _make_keys(desk)
     with LoopbackHub() as hub:
         connect(monkeypatch, hub, desk / "cache", token="hf_write")

@@ -1,8 +1,12 @@
 """Models and loops: some that keep every law, and one for each way to break a law."""
 
-from typing import Annotated, Any, ClassVar
+import math
+import threading
+import time
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -82,13 +86,16 @@ class BatchStatistics(Good):
 
 
 class OwnSeeds(Good):
-    """Reproducible and the same in every batch, and yet it takes the user's random state away."""
+    """Reproducible and the same in every batch and thread, and yet it takes the user's random state away."""
+
+    lock = threading.Lock()
 
     def sample(self, noise: zoo.Noise) -> Tensor:
         z = []
-        for i in range(noise.start, noise.stop):
-            torch.manual_seed(1000 * noise.seed + i)
-            z.append(torch.randn(4))
+        with self.lock:
+            for i in range(noise.start, noise.stop):
+                torch.manual_seed(1000 * noise.seed + i)
+                z.append(torch.randn(4))
         return self(torch.stack(z))
 
 
@@ -187,3 +194,187 @@ def impatient_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, ste
         run.minimize(loss, optimizer)
         if loss > 1e9:
             raise ArithmeticError
+
+
+def likelihood_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10) -> None:
+    optimizer = torch.optim.Adam(model.parameters())
+    run.prepare(model=model, optimizer=optimizer, batches=batches)
+    for _ in run.steps(steps):
+        run.minimize(-model.log_prob(next(batches)).mean(), optimizer)
+
+
+class Autoregressive(nn.Module):
+    """Binary grey images, pixel by pixel: logits of each are linear in those before it."""
+
+    temperature = 1.0
+
+    class Config(zoo.Config):
+        image_size: Annotated[int, Field(ge=2, le=8)] = 4
+        channels: Literal[1] = 1
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        size = config.image_size**2
+        self.weight = nn.Parameter(torch.randn(size, size))
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def logits(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return x @ self.weight.tril(-1).T + self.bias
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        levels = x.flatten(1).round()
+        return -F.binary_cross_entropy_with_logits(self.logits(levels), levels, reduction="none").sum(1)
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        side = self.config.image_size
+        u = noise.uniform(side * side)
+        x = torch.zeros_like(u)
+        for i in range(side * side):
+            x[:, i] = (u[:, i] < (self.logits(x)[:, i] / self.temperature).sigmoid()).float()
+        return x.view(-1, 1, side, side)
+
+
+class OffByAConstant(Autoregressive):
+    def log_prob(self, x: Tensor) -> Tensor:
+        return super().log_prob(x) + 0.1
+
+
+class CoolSampler(Autoregressive):
+    """Draws at a temperature of which log_prob knows nothing."""
+
+    temperature = 0.5
+
+
+class SeesTheNext(Autoregressive):
+    """Scores each pixel by the one after it too, which no sampler can do; too large to count all of its images."""
+
+    class Config(Autoregressive.Config):
+        image_size: Annotated[int, Field(ge=5, le=8)] = 5
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        levels = x.flatten(1).round()
+        logits = self.logits(levels) + F.pad(levels[:, 1:], (0, 1))
+        return -F.binary_cross_entropy_with_logits(logits, levels, reduction="none").sum(1)
+
+
+class GoesInACircle(SeesTheNext):
+    """Each pixel is made of two numbers of the noise, in a circle."""
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        side = self.config.image_size
+        u = noise.uniform(side * side)
+        return ((7 * u + 5 * u.roll(1, 1)) % 1 < 0.5).float().view(-1, 1, side, side)
+
+
+class Flow(nn.Module):
+    """x1, x2 -> e^a (x - 1/2), where x2 is first moved by a linear function of x1; the halves of an image."""
+
+    class Config(zoo.Config):
+        image_size: Annotated[int, Field(ge=4, le=8)] = 4
+        channels: Literal[1] = 1
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        size = config.image_size**2
+        self.a = nn.Parameter(torch.ones(size))
+        self.T = nn.Parameter(0.1 * torch.randn(size // 2, size // 2))
+
+    def flow(self, x: Tensor) -> Tensor:
+        x1, x2 = (x.flatten(1) - 0.5).chunk(2, 1)
+        return self.a.exp() * torch.cat([x1, x2 + x1 @ self.T], 1)
+
+    def log_det(self) -> Tensor:
+        return self.a.sum()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        z = self.flow(x)
+        prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+        return prior + self.log_det() - z.shape[1] * math.log(256)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        side = self.config.image_size
+        x1, x2 = (z * (-self.a).exp()).chunk(2, 1)
+        x = 0.5 + torch.cat([x1, x2 - x1 @ self.T], 1)
+        return x.clamp(0, 1).view(-1, 1, side, side)
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        return self.inverse(noise.normal(self.config.image_size**2))
+
+
+class GoodFlow(Flow):
+    def encode(self, x: Tensor) -> Tensor:
+        return self.flow(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.inverse(z)
+
+    def elbo(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
+        return self.log_prob((255 * x + noise.uniform(*x.shape[1:])) / 256)
+
+
+class ForgetsTheCells(Flow):
+    def log_prob(self, x: Tensor) -> Tensor:
+        return super().log_prob(x) + x[0].numel() * math.log(256)
+
+
+class ForgetsToMoveBack(GoodFlow):
+    def inverse(self, z: Tensor) -> Tensor:
+        side = self.config.image_size
+        return (0.5 + z * (-self.a).exp()).clamp(0, 1).view(-1, 1, side, side)
+
+
+class ForgetsTheDeterminant(GoodFlow):
+    def log_det(self) -> Tensor:
+        return 0 * self.a.sum()
+
+
+class PromisesTooMuch(GoodFlow):
+    def elbo(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
+        return super().elbo(x, noise) + 1
+
+
+class Stumbles(Good):
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        return self(noise.normal(4) @ torch.ones(3, 3))
+
+
+class Hoards(Good):
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.all: list[Tensor] = []
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        self.all.append(noise.normal(4))
+        return self(self.all[-1])
+
+
+class SharesItsDesk(Good):
+    """Leaves its numbers lying about for a moment, where another thread may put others."""
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        self.z = noise.normal(4)
+        time.sleep(0.002)
+        return self(self.z)
+
+
+class OtherOnADevice(Good):
+    """Stands for a mistake that shows on a numbered device alone, such as a GPU."""
+
+    def sample(self, noise: zoo.Noise) -> Tensor:
+        z = noise.normal(4)
+        return self(z if torch.device(noise.device).index is None else -z)
+
+
+class OtherWhenCompiled(Good):
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        return self(noise.normal(4) * (0 if torch.compiler.is_compiling() else 1))
+
+
+def hashing_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10) -> None:
+    """Python hashes texts in another way in every process."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3 * (1 + hash("zoo") % 97))
+    run.prepare(model=model, optimizer=optimizer, batches=batches)
+    learn(model, batches, run, steps, optimizer)
