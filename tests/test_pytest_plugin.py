@@ -12,6 +12,7 @@ import pytest
 
 import zoo.testing
 from zoo import pytest_plugin
+from zoo.law import SkippedLaw
 from zoo.testing import BrokenLaw, Case, Law
 
 pytest_plugins = ["pytester"]
@@ -28,7 +29,7 @@ def breaks(case: Case) -> None:
 
 
 def cannot(case: Case) -> None:
-    raise zoo.testing._Skip("it is too dark to see")
+    raise SkippedLaw("it is too dark to see")
 
 
 LAWS = [

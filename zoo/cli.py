@@ -286,13 +286,14 @@ def new(
 
     given: dict[str, Any] = {"title": title, "summary": summary, "author": author, "data": data}
     given |= {"image_size": image_size, "license": license}
+    folder = out or Path(f"zoo-{name}")
     if sys.stdin.isatty():
+        scaffold.check_folder(folder)  # before anything is asked
         for question in scaffold.questions(name):
             if given[question.field] is None:
                 choices = f" ({', '.join(question.choices)})" if question.choices else ""
                 kind = type(question.default)
                 given[question.field] = typer.prompt(f"{question.text}{choices}", default=question.default, type=kind)
-    folder = out or Path(f"zoo-{name}")
     for path in scaffold.new(folder, scaffold.answers(name, given)):
         typer.echo(path.relative_to(folder.absolute()))
     typer.echo(f"{folder} is a package; its README.md says how to install, test, train and publish it.")
