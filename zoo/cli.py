@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zoo._version import __version__
+from zoo._version import DISTRIBUTION, __version__
 from zoo.errors import InputError, ZooError, did_you_mean
 
 if TYPE_CHECKING:
@@ -520,7 +520,9 @@ def publish(
     tag: Annotated[str | None, typer.Option(help="Of the commit, like v1; a tag never moves.")] = None,
     private: Annotated[bool, typer.Option("--private", help="For a repository that is made.")] = False,
     key: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Your private key (PEM).")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every bundled card, and a collection of them.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every card that comes with zoo, and a collection of them.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is nobody to ask.")] = False,
 ) -> None:
@@ -530,10 +532,12 @@ def publish(
     if not (dry_run or yes or sys.stdin.isatty()):
         ctx.fail("There is nobody to ask: give --yes, or --dry-run to see what would change.")
     from zoo import hub, publishing
+    from zoo.config import read_config
 
     ask = None if yes else partial(typer.confirm, "Send this?", err=True)
     done = []
-    for card in [name] if name else hub.bundled():
+    ours = [card for card, folder in hub.bundled().items() if read_config(folder).package == DISTRIBUTION]
+    for card in [name] if name else ours:
         repo = to if name else f"{to}/{card}"
         with publishing.draft(card, repo, tag=tag, private=private, key=key) as ready:
             _show_plan(ready)
