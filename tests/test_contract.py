@@ -12,7 +12,6 @@ from zoo import spec as specs
 from zoo.registry import Registry, registry
 from zoo.spec import ModelSpec, check_spec
 
-
 GOOD = registry().spec("dcgan")  # found before any test changes the version
 
 

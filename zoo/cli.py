@@ -520,9 +520,7 @@ def publish(
     tag: Annotated[str | None, typer.Option(help="Of the commit, like v1; a tag never moves.")] = None,
     private: Annotated[bool, typer.Option("--private", help="For a repository that is made.")] = False,
     key: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Your private key (PEM).")] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every card that comes with zoo, and a collection of them.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="All cards of zoo, and a collection of them.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is nobody to ask.")] = False,
 ) -> None:
