@@ -237,6 +237,24 @@ def test_a_connection_that_is_cut_is_taken_up_again(hub: LoopbackHub, card: dict
     assert contents(fetch(REPO).folder) == card
 
 
+@pytest.mark.parametrize("resumed", ["right", "wrong"])
+def test_a_large_file_goes_on_where_it_was_cut_and_is_hashed_as_a_whole(
+    hub: LoopbackHub, cache: Path, card: dict[str, bytes], resumed: str
+) -> None:
+    large = card | {"samples.png": bytes(range(256)) * (12 << 12)}
+    hub.put(REPO, large)
+    faults = [Fault.cut(after=11 << 20), Fault.flip(7) if resumed == "wrong" else None] * 2
+    hub.fault = lambda request: faults.pop(0) if faults and request.path.endswith("samples.png") else None
+    if resumed == "right":
+        faults = faults[:2]
+        assert contents(fetch(REPO).folder) == large
+    else:
+        with pytest.raises(FormatError, match=r"samples\.png is not it"):
+            fetch(REPO)
+        assert large["samples.png"] not in {path.read_bytes() for path in blobs(cache)}
+    assert [r.headers["range"] for r in hub.requests if "range" in r.headers][:1] == [f"bytes={10 << 20}-"]
+
+
 ROT: dict[str, Callable[[Path], object]] = {
     "a bit": lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
