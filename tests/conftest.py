@@ -32,13 +32,15 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def isolated() -> Isolated:
-    """Run code in a fresh Python process and return the JSON it prints last; `path` is its PYTHONPATH."""
+    """Run code in a fresh process of a Python and return the JSON it prints last; `path` is its PYTHONPATH."""
 
-    def run(code: str, *arguments: str, path: Path | None = None, **environment: str) -> Any:
+    def run(
+        code: str, *arguments: str, path: Path | None = None, python: str = sys.executable, **environment: str
+    ) -> Any:
         env = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"} | environment
         if path is not None:
             env["PYTHONPATH"] = str(path)
-        command = [sys.executable, "-c", code, *arguments]
+        command = [python, "-c", code, *arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=env)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])

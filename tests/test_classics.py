@@ -1,4 +1,4 @@
-"""A package of strangers, built into a wheel and used from there: `examples/zoo-classics`."""
+"""A package of strangers, installed from its wheel into a fresh environment: `examples/zoo-classics`."""
 
 import importlib.util
 import json
@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
+import sysconfig
+import venv
 from pathlib import Path
 from textwrap import dedent
 
@@ -20,22 +21,35 @@ FAMILIES = ["cgan", "gan", "lsgan", "wgan"]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the wheel installs, its metadata included; built from a copy, which leaves the tree clean."""
+    """The packages of a fresh environment, into which pip has installed the wheel.
+
+    It is built from a copy, which leaves the tree clean. Zoo itself, and torch, the environment borrows from ours.
+    """
     if importlib.util.find_spec("hatchling") is None:
         pytest.skip("hatchling, which builds the wheel, is not installed here")
     desk = tmp_path_factory.mktemp("classics")
     tree = shutil.copytree(SOURCE, desk / "tree", ignore=shutil.ignore_patterns("__pycache__"))
-    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(desk)]
-    done = subprocess.run([*pip, str(tree)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", desk, tree)
     (wheel,) = desk.glob("*.whl")
-    with zipfile.ZipFile(wheel) as files:
-        files.extractall(desk / "site")
-    return desk / "site"
+    venv.create(desk / "env", with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(desk / "env")}))
+    (site / "ours.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    _pip("--python", python_of(site), "install", "--no-deps", "--no-index", wheel)
+    return site
+
+
+def _pip(*words: object) -> None:
+    done = subprocess.run([sys.executable, "-m", "pip", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def python_of(site: Path) -> str:
+    """The interpreter of the environment with these packages."""
+    return str(site.parents[2] / "bin" / "python")
 
 
 def test_the_wheel_holds_the_package_and_its_cards_alone(site: Path) -> None:
-    assert {path.name for path in site.iterdir()} == {"zoo_classics", "zoo_classics-1.0.dist-info"}
+    assert {path.name for path in site.iterdir()} == {"zoo_classics", "zoo_classics-1.0.dist-info", "ours.pth"}
     kinds = {"README.md", "config.json", "evaluation.json", "model.safetensors", "samples.png"}
     for card in CARDS:
         assert {path.name for path in (site / "zoo_classics" / "cards" / card).iterdir()} == kinds
@@ -49,7 +63,7 @@ def test_its_families_and_cards_are_listed_as_of_their_distribution(site: Path, 
     cards = sorted(card for family in plugin.families for card in zoo.list_models(family))
     print(json.dumps([sorted(plugin.families), cards, "torch" in sys.modules]))
     """
-    assert isolated(dedent(code), path=site) == [FAMILIES, CARDS, False]
+    assert isolated(dedent(code), python=python_of(site)) == [FAMILIES, CARDS, False]
 
 
 def test_its_cards_load_by_name_and_sample(site: Path, isolated: Isolated) -> None:
@@ -59,7 +73,7 @@ def test_its_cards_load_by_name_and_sample(site: Path, isolated: Isolated) -> No
     sevens = zoo.load("cgan-mnist").sample(4, seed=0, label="7").tensor
     print(json.dumps([list(x.shape) for x in made] + [bool((sevens != made[0]).any())]))
     """
-    assert isolated(dedent(code), path=site) == [[4, 1, 28, 28]] * 4 + [True]
+    assert isolated(dedent(code), python=python_of(site)) == [[4, 1, 28, 28]] * 4 + [True]
 
 
 def test_its_cards_pass_verification(site: Path, isolated: Isolated) -> None:
@@ -68,7 +82,7 @@ def test_its_cards_pass_verification(site: Path, isolated: Isolated) -> None:
     checks = [(card, check.what, check.state, check.why) for card in {CARDS} for check in zoo.verify(card)]
     print(json.dumps(checks))
     """
-    checks = isolated(dedent(code), path=site)
+    checks = isolated(dedent(code), python=python_of(site))
     assert not [check for check in checks if check[2] == "fail"]
     assert {(card, "pass") for card in CARDS} <= {(card, state) for card, what, state, _ in checks if what == "weights"}
 
@@ -77,8 +91,8 @@ def test_its_own_tests_and_the_laws_hold(site: Path, tmp_path: Path) -> None:
     """In a process of their own, on the installed package: not on the source tree."""
     tests = shutil.copytree(SOURCE / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SOURCE / "pyproject.toml", tmp_path)
-    env = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pyproject.toml")]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = [python_of(site), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pyproject.toml")]
     done = subprocess.run([*words, str(tests)], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -101,7 +115,7 @@ def test_what_a_card_says_follows_from_its_recipe(site: Path, isolated: Isolated
     recipes = [recipe for spec in zoo_classics.zoo_models() for recipe in spec.recipes]
     print(json.dumps([[r.name, r.summary, r.limits, r.data, r.train["steps"], r.train["batch_size"]] for r in recipes]))
     """
-    for name, summary, limits, data, steps, batch_size in isolated(dedent(code), path=site):
+    for name, summary, limits, data, steps, batch_size in isolated(dedent(code), python=python_of(site)):
         folder = site / "zoo_classics" / "cards" / name
         facts, config = (json.loads((folder / file).read_text()) for file in ("evaluation.json", "config.json"))
         training = facts["training"]
