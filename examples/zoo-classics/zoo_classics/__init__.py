@@ -123,7 +123,7 @@ CGAN = zoo.ModelSpec(
         recipe(
             "cgan",
             "Handwritten digits by label from a conditional GAN.",
-            train={"steps": 30_000},
+            train={"steps": 80_000},
             columns={"image": "image", "label": "label"},
             shown=tuple({"label": digit} for digit in "0123456789"),
         ),
