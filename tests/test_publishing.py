@@ -295,6 +295,15 @@ def test_a_push_may_go_to_a_branch_or_a_pull_request(server: LoopbackHub, card: 
     assert server.files(REPO) == main
 
 
+def test_figures_are_not_written_into_the_cache_of_the_hub(server: LoopbackHub, card: Path) -> None:
+    """The next load would find the file changed, and fetch the commit's own again."""
+    publish(card, REPO)
+    before = contents(hub.locate(REPO))
+    with pytest.raises(InputError, match=r"cached copy of a repository on the Hub.*\n.*save_pretrained"):
+        zoo.evaluate(REPO, data="nowhere", write=True)
+    assert contents(hub.locate(REPO)) == before
+
+
 def test_changed_weights_are_saved_without_the_facts_of_the_old_ones(server: LoopbackHub, card: Path) -> None:
     model = zoo.load(card, device="cpu")
     next(iter(model.module.parameters())).data += 1

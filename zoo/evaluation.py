@@ -50,7 +50,11 @@ def evaluate(
         raise InputError(
             "figures on a part of the test split are not written to a card", "Leave --limit or --write out."
         )
-    started, folder = time.perf_counter(), hub.locate(name)
+    started, place = time.perf_counter(), hub.find(name)
+    if write and place.repo:  # its files are those of a commit: what is written there would be fetched away again
+        hint = f"Save a copy first: zoo.load({str(name)!r}).save_pretrained('copy'), then evaluate ./copy."
+        raise InputError(f"{name} is a cached copy of a repository on the Hub, which is not written to", hint)
+    folder = place.folder
     model, facts = load(folder, device=device), cards.read_facts(folder)
     if neighbours is not None:
         check_neighbours(Path(neighbours), model)
