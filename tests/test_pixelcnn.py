@@ -93,7 +93,10 @@ def one_pass_per_pixel(model: PixelCNN, u: Tensor) -> tuple[Tensor, Tensor]:
 # --- masks (section 3.4)
 
 
-@pytest.mark.parametrize("config", [GREY, COLOUR], ids=["grey", "colour"])
+PLACED = GREY.model_copy(update={"position": True})
+
+
+@pytest.mark.parametrize("config", [GREY, COLOUR, PLACED], ids=["grey", "colour", "placed"])
 def test_after_training_steps_no_logit_depends_on_its_own_or_a_later_value(
     config: PixelCNN.Config, tmp_path: Path
 ) -> None:
@@ -196,6 +199,21 @@ def test_training_learns_what_depends_on_earlier_pixels(tmp_path: Path) -> None:
     assert 5 * math.log(2) - 0.5 < sum(run.losses[-10:]) / 10 < 5 * math.log(2) + 1.5
 
 
+@pytest.mark.parametrize(("position", "low", "high"), [(False, 0.3, 0.5), (True, 0.0, 0.1)])
+def test_only_with_a_bias_of_position_does_the_net_know_the_last_row(
+    position: bool, low: float, high: float, tmp_path: Path
+) -> None:
+    """The padding is above and beside the image, so that far from the top all rows look alike."""
+    config = PixelCNN.Config(image_size=12, width=8, blocks=1, head=16, position=position)
+    batches = coins(config)
+    batches.dataset.images[:, :, -1] = 0
+    model = PixelCNN(config)
+    train(model, batches, Recorder(tmp_path), steps=100, lr=1e-2)
+    with torch.no_grad():
+        white = model(batches.at(0)).softmax(2)[:, 0, 1, -1].mean()
+    assert low < white < high
+
+
 @pytest.mark.parametrize("n_levels", [2, 4, 16, 256])
 def test_levels_are_whole_numbers_that_images_hold_exactly(n_levels: int) -> None:
     model, k = PixelCNN(PixelCNN.Config(n_levels=n_levels, width=1, blocks=1)), torch.arange(n_levels)
@@ -229,6 +247,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"image_size": 3, "width": 3, "blocks": 2},
     {"image_size": 5, "width": 4, "blocks": 3, "n_levels": 4},
     {"image_size": 9, "width": 4, "blocks": 6},
+    {"image_size": 9, "width": 4, "blocks": 3, "position": True},
+    {"image_size": 5, "width": 4, "blocks": 1, "channels": 3, "n_levels": 4, "head": 5, "position": True},
     {"image_size": 4, "width": 3, "blocks": 1, "channels": 3, "n_levels": 256, "head": 4},
     {"image_size": 6, "width": 7, "blocks": 3, "channels": 3, "n_levels": 4, "head": 5},
 ]
@@ -308,7 +328,7 @@ def prefix(n: int, side: int, pixels: int) -> Tensor:
     return (torch.arange(side * side) < pixels).view(1, 1, side, side).expand(n, 1, side, side)
 
 
-@pytest.mark.parametrize("config", [CONFIGS[3], CONFIGS[5]], ids=["grey", "colour"])
+@pytest.mark.parametrize("config", [CONFIGS[3], CONFIGS[7]], ids=["grey", "colour"])
 def test_completing_the_beginning_of_a_sample_with_its_own_noise_gives_the_sample(config: dict[str, Any]) -> None:
     model, side = vivid(**config), config["image_size"]
     sample = model.sample(zoo.Noise(1, 0, 4))
@@ -357,11 +377,7 @@ def test_each_image_has_a_mask_of_its_own() -> None:
 # --- the loop
 
 
-def test_a_run_that_is_stopped_early_is_a_shorter_run(tmp_path: Path) -> None:
-    """Losses and step sizes do not depend on how many steps are planned."""
-    short, long = Recorder(tmp_path), Recorder(tmp_path)
-    for run, steps in ((short, 4), (long, 8)):
-        torch.manual_seed(0)
-        train(PixelCNN(GREY), coins(GREY), run, steps=steps, lr=1e-2, halve_every=2)
-    assert short.losses == long.losses[:4]
-    assert long.rates == [1e-2, 1e-2, 5e-3, 5e-3, 2.5e-3, 2.5e-3, 1.25e-3, 1.25e-3]
+def test_the_step_size_falls_to_0_over_the_last_part_of_the_run(tmp_path: Path) -> None:
+    run = Recorder(tmp_path)
+    train(PixelCNN(GREY), coins(GREY), run, steps=8, lr=1e-2, decay=0.5)
+    assert run.rates == pytest.approx([1e-2] * 5 + [7.5e-3, 5e-3, 2.5e-3])

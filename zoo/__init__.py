@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from zoo.recipes import train as train
     from zoo.run import OutOfTime as OutOfTime
     from zoo.run import Run as Run
+    from zoo.schedules import constant_then_linear as constant_then_linear
     from zoo.verification import verify as verify
 
 LAZY = {
@@ -60,6 +61,7 @@ LAZY = {
     "train": "zoo.recipes",
     "OutOfTime": "zoo.run",
     "Run": "zoo.run",
+    "constant_then_linear": "zoo.schedules",
     "verify": "zoo.verification",
 }
 
@@ -116,6 +118,7 @@ __all__ = [
     "TrainingError",
     "ZooError",
     "__version__",
+    "constant_then_linear",
     "evaluate",
     "hookimpl",
     "list_models",

@@ -30,6 +30,9 @@ class PixelCNN(nn.Module):
         blocks: Annotated[int, Field(ge=1, le=32)] = 15
         head: Annotated[int, Field(ge=1, le=2048)] = 32
         """Feature maps between the two layers of the head."""
+        position: bool = False
+        """Add a learned bias of each position to the first layer's features. Not in the paper, whose net knows where
+        the image ends only by the padding above and beside it: it cannot tell the last row from the one before."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -38,6 +41,8 @@ class PixelCNN(nn.Module):
         if min(h, config.head) < c:
             raise ValueError(f"width and head must be at least {c}: each channel needs features of its own")
         self.first = MaskedConv2d("A", c, 2 * h, 7, c)
+        side = config.image_size
+        self.position = nn.Parameter(torch.zeros(2 * h, side, side)) if config.position else None
         # So scaled, the sum over the blocks starts as large as one of them, however many they are.
         self.blocks = nn.ModuleList(Residual(h, c, config.blocks**-0.5) for _ in range(config.blocks))
         self.head = nn.ModuleList(
@@ -47,6 +52,8 @@ class PixelCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, c, levels, h, w) of every channel given those before it, of images (n, c, h, w) in [0, 1]."""
         x = self.first(2 * x - 1)
+        if self.position is not None:
+            x = x + self.position
         for block in self.blocks:
             x = block(x)
         for layer in self.head:
@@ -72,6 +79,12 @@ class PixelCNN(nn.Module):
         mask = mask.bool()
         drawn = draw(self, self.uniforms(noise), self.levels(x), mask)
         return torch.where(mask, x, self.values(drawn))
+
+    def first_bias(self) -> Tensor:
+        """What is added to the first layer's features at each pixel, (2h, h, w)."""
+        side = self.config.image_size
+        bias = self.first.bias[:, None, None].expand(-1, side, side)
+        return bias if self.position is None else bias + self.position
 
     def uniforms(self, noise: zoo.AnyNoise) -> Tensor:
         """(n, c, h, w): the number that decides each channel of each pixel."""

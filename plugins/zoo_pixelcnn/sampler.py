@@ -39,7 +39,7 @@ def draw(model: "PixelCNN", u: Tensor, known: Tensor | None = None, mask: Tensor
         u, levels = by_pixel(u), by_pixel(torch.zeros_like(u, dtype=torch.long))
         given = None if known is None or mask is None else (by_pixel(mask), by_pixel(known))
         inputs = 2 * model.values(torch.arange(model.config.n_levels, device=u.device)) - 1
-        windows, kept = padded_windows(model, n), Kept(model, n)
+        windows, kept, biases = padded_windows(model, n), Kept(model, n), model.first_bias().permute(1, 2, 0)
         weights = [Weights(model, k) for k in range(c)]
         step = Step(weights, 0)
         for t in range(side + LAG * (side - 1)):
@@ -49,6 +49,7 @@ def draw(model: "PixelCNN", u: Tensor, known: Tensor | None = None, mask: Tensor
                     step = Step(weights, n * len(rows))
                 window, made, draws = (diagonal(x, t, rows) for x in (windows, levels, u))
                 step.above = kept.shares(t, rows)
+                step.bias = diagonal(biases, t, rows).repeat_interleave(n, 0)
                 for k in range(c):
                     logits = step.logits(k, window.flatten(2).flatten(0, 1))
                     level = quantile(logits, draws[:, k].reshape(-1, 1)).view(-1, n)
@@ -119,7 +120,7 @@ class Weights:
         self.k, self.c, self.model = k, model.config.channels, model
         seen = (REACH * (2 * REACH + 1) + REACH) * self.c + k  # what precedes a channel comes first in its window
         mine = self.share(model.first.weight.shape[0])
-        self.first = model.first.bias[None, mine], as_matrix(model.first.kernel())[:seen, mine].contiguous()
+        self.first = as_matrix(model.first.kernel())[:seen, mine].contiguous()
         self.blocks = [(*self.of(b.down), self.of(b.middle)[1], torch.cat(self.of(b.up))) for b in model.blocks]
         self.head, self.out = (self.of(layer) for layer in model.head)
 
@@ -143,6 +144,8 @@ class Step:
         self.size, self.weights = size, weights
         self.above: tuple[Tensor, ...] = ()
         """Of each block, the share of the earlier pixels in its 3x3 layer, (size, h)."""
+        self.bias = new(size, 2 * config.width)
+        """Of the first layer at the pixels, (size, 2h)."""
         self.stream, self.head = new(size, 2 * config.width), new(size, config.head)
         self.wide, self.narrow = new(config.blocks + 1, size, 2 * config.width), new(config.blocks, size, config.width)
         self.middle = new(config.blocks, size, 1 + config.width)
@@ -168,8 +171,7 @@ class Step:
         """(size, levels) of channel k, whose features stay for the channels that follow."""
         w = self.weights[k]
         wide, narrow, head = (w.share(x.shape[-1]) for x in (self.stream, self.narrow, self.head))
-        bias, first = w.first
-        x = torch.addmm(bias, windows[:, : len(first)], first, out=self.stream[:, wide])
+        x = torch.addmm(self.bias[:, wide], windows[:, : len(w.first)], w.first, out=self.stream[:, wide])
         for views, above in zip(self.views[k], self.above, strict=True):
             new, relu, a, upto_a, m, upto_m, bias, down, centre, up = views
             torch.clamp_min(x, 0, out=new)

@@ -1,6 +1,9 @@
 """Maximum likelihood with teacher forcing: all the pixels of an image are predicted at once from the real ones."""
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 
 import zoo
 from zoo_pixelcnn.model import PixelCNN
@@ -13,17 +16,14 @@ def train(
     *,
     steps: int = 100_000,
     lr: float = 1e-3,
-    halve_every: int = 0,
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
 ) -> None:
     """Minimise the mean of -log p(x), in nats per image, by Adam.
 
-    halve_every: steps after which the step size is halved, again and again; 0 keeps it. Neither depends on `steps`, so
-    that a run which is stopped early is what a shorter run would have been.
+    decay: the share of the run, at its end, over which lr falls linearly to 0.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 ** (step // halve_every if halve_every else 0)
-    )
+    schedule = zoo.constant_then_linear(optimizer, steps, decay)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
     for _ in run.steps(steps):

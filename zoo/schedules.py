@@ -1,0 +1,16 @@
+"""How the learning rate goes with the steps of a run."""
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def constant_then_linear(optimizer: torch.optim.Optimizer, steps: int, decay: float) -> LambdaLR:
+    """The learning rate as given, then a straight line down to 0 over the last `decay` of the `steps`.
+
+    decay: a share, 0 to 1: 0 keeps the rate, 1 lets it fall from the first step on. The plan of Isola et al. 2017 and
+    Zhu et al. 2017 (code), Choi et al. 2018 (section 5.3), and with 1 of Gulrajani et al. 2017 (appendix F).
+
+    The rate follows from the count of steps alone. A run that is resumed with more `steps` goes on by the longer plan:
+    its rate rises again, and falls at the new end.
+    """
+    return LambdaLR(optimizer, lambda step: min(1.0, (steps - step) / (decay * steps)) if decay and steps else 1.0)
