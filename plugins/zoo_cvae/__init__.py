@@ -47,7 +47,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "baseline_steps": 2_000,
                         "batch_size": 128,
                         "ema": 0.999,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     shown=tuple({"label": digit} for digit in "0123456789"),

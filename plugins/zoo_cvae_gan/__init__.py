@@ -16,7 +16,7 @@ FASHION = (
 )
 DIGITS = tuple("0123456789")
 
-TRAIN = {"batch_size": 64, "ema": 0.999, "precision": "bfloat16", "weights": "float16"}
+TRAIN = {"batch_size": 64, "ema": 0.999, "weights": "float16"}
 
 
 @zoo.hookimpl

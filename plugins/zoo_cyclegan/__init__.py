@@ -46,7 +46,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "jitter": True,
                         # Not in the paper: a constant rate and averaged weights instead of its decay.
                         "ema": 0.999,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     inputs="dcgan-celeba",

@@ -39,7 +39,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "augmentation": "color,translation",
                         "flip": True,
                         "ema": 0.999,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     license="other",
@@ -57,7 +56,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"width": 64, "kernel": 4},
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     # As published there: no augmentation, no averaging, the raw weights. A fifth of its images.
-                    train={"steps": 1_600, "batch_size": 128, "precision": "bfloat16"},
+                    train={"steps": 1_600, "batch_size": 128},
                     license="other",
                     judge="judge-celeba",
                     limits=("A baseline to measure others by, not a model to use.",),

@@ -43,7 +43,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "inform_trunk": False,
                         "lambda_style": 0.1,
                         "ema": 0.999,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     shown=tuple({"category": str(number)} for number in range(10)),

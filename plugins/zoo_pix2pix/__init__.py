@@ -43,7 +43,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "jitter": True,
                         # Not in the paper: averaged weights, steadier than the last step's.
                         "ema": 0.999,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     inputs="dcgan-celeba",

@@ -59,7 +59,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "d_layers": 4,
                         "flip": True,
                         "ema": 0.999,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     inputs="dcgan-celeba",

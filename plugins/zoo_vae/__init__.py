@@ -31,7 +31,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     data="ylecun/mnist",
                     config={"latent_dim": 32, "widths": [32, 64], "hidden": 256},
                     preparation=zoo.Preparation(size=28, mode="L", binarize=True),
-                    train={"steps": 40_000, "batch_size": 128, "ema": 0.999, "precision": "bfloat16"},
+                    train={"steps": 40_000, "batch_size": 128, "ema": 0.999},
                     license="cc-by-sa-3.0",
                     judge="judge-mnist",
                     limits=(
@@ -60,7 +60,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "lr": 5e-4,
                         "flip": True,
                         "ema": 0.999,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     license="other",

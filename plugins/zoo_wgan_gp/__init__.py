@@ -39,7 +39,6 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "lr": 2e-4,
                         "flip": True,
                         "ema": 0.995,
-                        "precision": "bfloat16",
                         "weights": "float16",
                     },
                     license="other",

@@ -20,7 +20,7 @@ def recipe(
         data="ylecun/mnist",
         preparation=zoo.Preparation(size=28, mode="L"),
         config={"widths": [256, 512]},
-        train={"batch_size": 64, "ema": 0.999, "precision": "bfloat16", "weights": "float16", **train},
+        train={"batch_size": 64, "ema": 0.999, "weights": "float16", **train},
         license="cc-by-sa-3.0",
         judge="judge-mnist",
         limits=(SMALL, ONLY_DIGITS, *limits),
