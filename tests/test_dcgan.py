@@ -422,3 +422,13 @@ def test_an_unknown_distortion_is_refused_before_data_is_read(tmp_path: Path) ->
     with pytest.raises(zoo.ConfigError, match="colour"):
         zoo.train("dcgan-celeba", out=tmp_path / "run", data=tmp_path / "no-data", augmentation="colour")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("policy", ["color", "translation", "cutout"])
+def test_fakes_in_half_precision_are_distorted_by_the_same_numbers(policy: str) -> None:
+    """Under autocast fakes are bfloat16 and real images float32; draws of its own for each would tell them apart."""
+    x = torch.randint(0, 2, (64, 3, 16, 16)).float()  # which bfloat16 holds exactly
+    torch.manual_seed(0)
+    real = augment(x, policy)
+    torch.manual_seed(0)
+    assert torch.equal(augment(x.bfloat16(), policy), real)

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from zoo_stargan.evaluate import evaluate
-from zoo_stargan.model import Discriminator, StarGAN
-from zoo_stargan.train import class_loss, falling, gradient_penalty, train
+from zoo_stargan.model import Discriminator, StarGAN, upsample
+from zoo_stargan.train import class_loss, gradient_penalty, train
 
 import zoo
 from zoo.data import Batches, Dataset
@@ -260,7 +260,7 @@ def test_the_rate_is_constant_for_half_of_the_run_and_then_falls_to_0() -> None:
     """The released code takes a thousandth off in all; the paper goes to 0. A step is one of D: 40,000 are G's."""
     for steps in (200_000, 40_000):
         optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], 1e-4)
-        (rate,) = falling(optimizer, steps, 0.5).lr_lambdas
+        (rate,) = zoo.constant_then_linear(optimizer, steps, 0.5).lr_lambdas
         assert [1e-4 * rate(steps * k // 4) for k in range(5)] == pytest.approx([1e-4, 1e-4, 1e-4, 5e-5, 0])
 
 
@@ -285,6 +285,24 @@ def test_a_discriminator_deeper_than_the_image_is_refused(tmp_path: Path) -> Non
 
 
 # The nets.
+
+
+def test_the_discriminator_of_the_recipe_ends_in_as_many_patches_as_the_papers() -> None:
+    """The penalty is taken of the sum over patches and the adversarial loss of their mean: with 16 patches for 4 the
+    adversarial slope would be a quarter of the authors'."""
+    (recipe,) = registry().spec("stargan").recipes
+    for config, size in ((StarGAN.Config(**recipe.config), recipe.train), (StarGAN.Config(), {})):
+        width, layers = size.get("d_width", 64), size.get("d_layers", 6)
+        src, _ = Discriminator(config, width, layers)(torch.zeros(1, 3, config.image_size, config.image_size))
+        assert src.shape == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(("upsampling", "flat"), [("nearest", True), ("transposed", False)])
+def test_repeated_pixels_leave_no_checkerboard(upsampling: Literal["nearest", "transposed"], flat: bool) -> None:
+    torch.manual_seed(0)
+    without_norm = nn.Sequential(*upsample(8, 4, upsampling)[:-2])
+    inner = without_norm(torch.ones(1, 8, 6, 6))[:, :, 2:-2, 2:-2]
+    assert (inner.std((2, 3)) < 1e-6).all() == flat
 
 
 @pytest.mark.parametrize(("names", "G", "D"), [(5, 8_430_528, 44_762_048), (8, 8_439_936, 44_786_624)])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, LowRankMultivariateNormal, MultivariateNormal, Normal, kl_divergence
-from zoo_vae.model import VAE, bernoulli_log_prob, gaussian_log_prob, kl_to_prior
+from zoo_vae.model import VAE, FittedPrior, StandardPrior, bernoulli_log_prob, gaussian_log_prob, kl_to_standard
 from zoo_vae.train import train
 
 import zoo
@@ -144,14 +144,14 @@ def test_a_uniform_bernoulli_model_costs_784_ln_2() -> None:
 @pytest.mark.parametrize(("mu", "sigma", "kl"), [(1, 2, 1.306853), (0, 0.5, 0.318147), (0, 1, 0)])
 def test_the_kl_to_the_prior(mu: float, sigma: float, kl: float) -> None:
     log_var = torch.full((2, 3), 2 * math.log(sigma))
-    assert kl_to_prior(torch.full((2, 3), float(mu)), log_var).tolist() == pytest.approx([3 * kl] * 2, abs=3e-6)
+    assert kl_to_standard(torch.full((2, 3), float(mu)), log_var).tolist() == pytest.approx([3 * kl] * 2, abs=3e-6)
 
 
 def test_the_kl_to_the_prior_agrees_with_monte_carlo() -> None:
     prior, posterior = Normal(0.0, 1.0), Normal(1.0, 2.0)
     z = posterior.sample((1_000_000,))
     draws = (posterior.log_prob(z) - prior.log_prob(z)).double()
-    closed = kl_to_prior(torch.tensor([[1.0]]), torch.tensor([[2 * math.log(2)]])).item()
+    closed = kl_to_standard(torch.tensor([[1.0]]), torch.tensor([[2 * math.log(2)]])).item()
     assert abs(draws.mean().item() - closed) < 3 * draws.std().item() / 1000
 
 
@@ -345,6 +345,68 @@ def test_decoded_images_are_means_in_the_unit_interval() -> None:
     assert torch.equal(model.decode(z), Bernoulli(logits=model.decoder(z)).mean)
     made = VAE(GAUSSIAN).decode(z)
     assert 0 <= made.min() <= made.max() <= 1
+
+
+# --- a prior fitted to the codes (not in the paper)
+
+
+def watched(codes: Tensor) -> FittedPrior:
+    """A prior that has seen the codes (batches, n, d) and nothing else."""
+    prior = FittedPrior(codes.shape[2])
+    prior.momentum = None
+    for z in codes:
+        prior.watch(z)
+    return prior
+
+
+def correlated_codes() -> tuple[Tensor, MultivariateNormal]:
+    truth = MultivariateNormal(torch.tensor([2.0, -1.0]), torch.tensor([[1.0, 0.6], [0.6, 0.5]]))
+    return truth.sample((20, 5000)), truth
+
+
+def test_a_fitted_prior_draws_what_it_has_seen() -> None:
+    codes, _ = correlated_codes()
+    drawn = watched(codes).draw(zoo.Noise(0, 0, 50_000))
+    assert torch.allclose(drawn.mean(0), codes.flatten(0, 1).mean(0), atol=0.02)
+    assert torch.allclose(drawn.T.cov(), codes.flatten(0, 1).T.cov(), atol=0.02)
+
+
+def test_a_fitted_prior_has_the_density_and_the_divergence_of_what_it_draws() -> None:
+    codes, truth = correlated_codes()
+    prior, mu, log_var = watched(codes), torch.tensor([[1.0, 0.5]]), torch.tensor([[-1.0, 0.4]])
+    posterior = Normal(mu, (0.5 * log_var).exp())
+    z = posterior.sample((200_000,))[:, 0]
+    assert torch.allclose(prior.log_prob(z[:100]), truth.log_prob(z[:100]), rtol=0.03, atol=0.03)
+    monte_carlo = (posterior.log_prob(z).sum(1) - prior.log_prob(z)).mean().item()
+    assert prior.kl(mu, log_var).item() == pytest.approx(monte_carlo, rel=0.02)
+
+
+def test_before_it_has_seen_codes_a_fitted_prior_is_the_standard_one() -> None:
+    fitted, standard = FittedPrior(3), StandardPrior(3)
+    mu, log_var = torch.randn(8, 3), torch.randn(8, 3)
+    assert torch.allclose(fitted.draw(zoo.Noise(0, 0, 8)), standard.draw(zoo.Noise(0, 0, 8)), atol=0.01)
+    assert torch.allclose(fitted.kl(mu, log_var), standard.kl(mu, log_var), rtol=0.01, atol=0.01)
+
+
+def test_the_published_prior_is_measured_on_the_published_encoder(tmp_path: Path) -> None:
+    """Running moments of the encoder's past would be others: it learns, and its average lags behind."""
+    images = torch.randint(0, 256, (256, 1, 8, 8), dtype=torch.uint8)
+    batches = Batches(Dataset("made", "train", images), "images", 64, preparation=zoo.Preparation(size=8, mode="L"))
+    model = VAE(GAUSSIAN.model_copy(update={"prior": "fitted", "batch_norm": True}))
+    run = zoo.Run(tmp_path / "run", device="cpu", progress=False, ema=0.9)
+    train(model.train(), batches, run, steps=30, lr=1e-2)
+    published = run.published.eval()
+    assert isinstance(published, VAE)
+    with torch.no_grad():
+        x = images.float().repeat(20, 1, 1, 1) / 255
+        mu, log_var = published.posterior(published.quantised(x, zoo.Noise(0, 0, len(x))))
+        codes = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
+        prior = published.prior.normal()
+        assert torch.allclose(prior.mean, codes.mean(0), atol=0.08)
+        assert torch.allclose(prior.variance, codes.var(0), rtol=0.1)
+        # The bound of what samples by this prior is higher than with N(0, I), which the codes do not fill.
+        log_likelihood, kl = published.bound(x, zoo.Noise(1, 0, len(x)))
+        assert published.elbo(x, zoo.Noise(1, 0, len(x))).mean() > (log_likelihood - kl).mean()
 
 
 # --- reproducible evaluation, fresh noise in training

@@ -113,7 +113,8 @@ class Run:
         return tuple(parts.values())
 
     def settle(self, forward: Callable[[nn.Module, Noise], object]) -> None:
-        """Measure the published module's batch-norm statistics anew before each picture and at the end.
+        """Measure the published module's running statistics anew before each picture and at the end: those of batch
+        norms, and of any part that like them has `reset_running_stats` and a `momentum`.
 
         Running statistics of the raw weights, or an average of them, do not fit averaged weights: images wash out.
         `forward(module, noise)` makes one pass as the module will be used, `noise` being that of 64 samples.
@@ -214,7 +215,7 @@ class Run:
     def _settle(self) -> None:
         """Every process makes the same passes on the same noise, so that all hold the same statistics."""
         module = self.published
-        norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        norms: list[Any] = [part for part in module.modules() if hasattr(part, "reset_running_stats")]
         if self._pass is None or not norms:
             return
         momenta, training = [norm.momentum for norm in norms], module.training

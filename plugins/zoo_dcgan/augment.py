@@ -16,7 +16,12 @@ Policy = Annotated[str, Field(pattern=r"^((color|translation|cutout)(,(color|tra
 
 
 def augment(x: Tensor, policy: Policy) -> Tensor:
-    """Apply the named distortions in order; the empty policy applies none."""
+    """Apply the named distortions in order; the empty policy applies none.
+
+    In float32: fakes come out of autocast as bfloat16 and real images do not, and draws on a coarser grid would give D
+    something to tell them apart by.
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     for name in filter(None, policy.split(",")):
         x = POLICIES[name](x)
     return x

@@ -1,8 +1,10 @@
 """Maximum likelihood (section 4.1): fresh noise in each pixel's cell, Adam, a bound on the gradient's norm."""
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 import zoo
 from zoo_realnvp.model import Conv, Coupling, RealNVP
@@ -17,14 +19,20 @@ def train(
     lr: float = 1e-3,
     weight_decay: float = 5e-5,
     clip: float = 100.0,
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
 ) -> None:
-    """Minimise bits per dimension. weight_decay: L2 on the scales of weight norm and tanh only; clip: of the norm."""
+    """Minimise bits per dimension by Adam.
+
+    weight_decay: L2 on the scales of weight norm and tanh only. clip: the largest norm of all gradients together.
+    decay: the share of the run, at its end, over which lr falls linearly to 0.
+    """
     scales = [m.g if isinstance(m, Conv) else m.scale for m in model.modules() if isinstance(m, Conv | Coupling)]
     ids = {id(scale) for scale in scales}
     others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
     groups = [{"params": scales, "weight_decay": weight_decay}, {"params": others}]
     optimizer = torch.optim.Adam(groups, lr, fused=True)
-    run.prepare(model=model, optimizer=optimizer, batches=batches)
+    schedule = zoo.constant_then_linear(optimizer, steps, decay)
+    run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
     def settle(model: RealNVP, noise: zoo.Noise) -> None:
         """Statistics of a flow are those of its data."""
@@ -39,4 +47,5 @@ def train(
         with run.autocast():
             bits_per_dim = -model.elbo(x, run.noise(len(x))).mean() / bits
         run.minimize(bits_per_dim, optimizer, clip=clip)
+        schedule.step()
         run.log(bits_per_dim=bits_per_dim)

@@ -30,6 +30,8 @@ class StarGAN(nn.Module):
         """Feature maps of G's first layer; its residual blocks have four times as many."""
         blocks: Annotated[int, Field(ge=1, le=16)] = 6
         """Residual blocks of G."""
+        upsampling: Literal["transposed", "nearest"] = "transposed"
+        """Transposed convolutions as in the paper; `nearest` repeats pixels and convolves, without checkerboards."""
         classifier_width: Annotated[int, Field(ge=1, le=128)] = 32
         """Feature maps of C's first layer; each of its four layers doubles them."""
         names: Annotated[Names, Field(min_length=1)] = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
@@ -94,8 +96,8 @@ class Generator(nn.Module):
             *normed(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False)),
             *normed(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False)),
             *(Residual(4 * width) for _ in range(config.blocks)),
-            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False)),
-            *normed(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False)),
+            *upsample(4 * width, 2 * width, config.upsampling),
+            *upsample(2 * width, width, config.upsampling),
             nn.Conv2d(width, config.channels, 7, 1, 3, bias=False),
             nn.Tanh(),
         )
@@ -150,6 +152,13 @@ def classifier(config: StarGAN.Config) -> nn.Sequential:
         layers += [nn.Conv2d(inputs, width * 2**i, 4, 2, 1), nn.GroupNorm(1, width * 2**i), nn.ReLU()]
         inputs = width * 2**i
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * (config.image_size // 16) ** 2, len(config.names)))
+
+
+def upsample(inputs: int, outputs: int, how: str) -> list[nn.Module]:
+    """Doubles the side."""
+    if how == "nearest":
+        return [nn.Upsample(scale_factor=2), *normed(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False))]
+    return normed(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False))
 
 
 def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 import zoo
 from zoo_stargan.model import Discriminator, StarGAN
@@ -43,7 +42,8 @@ def train(
     opt_D = torch.optim.Adam(D.parameters(), lr, (beta1, 0.999), fused=True)
     opt_C = torch.optim.Adam(C.parameters(), lr_classifier, fused=True)
     # Each counts the updates of its own net.
-    schedule_G, schedule_D = falling(opt_G, steps // n_critic, decay), falling(opt_D, steps, decay)
+    schedule_G = zoo.constant_then_linear(opt_G, steps // n_critic, decay)
+    schedule_D = zoo.constant_then_linear(opt_D, steps, decay)
     schedules = {"schedule_G": schedule_G, "schedule_D": schedule_D}
     run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, opt_C=opt_C, batches=batches, **schedules)
 
@@ -98,11 +98,6 @@ def gradient_penalty(D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(D(x_hat)[0].sum(), x_hat, create_graph=True)
         norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()  # sqrt has no derivative at 0
         return (norm - 1).square().mean()
-
-
-def falling(optimizer: torch.optim.Optimizer, steps: int, decay: float) -> LambdaLR:
-    """Constant, then linear over the last `decay` of the steps, 0 after the last."""
-    return LambdaLR(optimizer, lambda step: min(1.0, (steps - step) / (decay * steps)) if decay and steps else 1.0)
 
 
 def check(config: StarGAN.Config, batches: zoo.Batches, d_layers: int) -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.distributions import MultivariateNormal, kl_divergence
 
 import zoo
 
@@ -28,6 +29,10 @@ class VAE(nn.Module):
         hidden: Annotated[int, Field(ge=1, le=4096)] = 256
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
         """Bernoulli for binary images; Gaussian, with one learned standard deviation for all pixels, for 8-bit ones."""
+        batch_norm: bool = False
+        """After each convolution but the last. Not in the paper; deeper nets then learn at higher rates."""
+        prior: Literal["standard", "fitted"] = "standard"
+        """p(z) of the published model: N(0, I) as in training, or a Gaussian fitted to the codes of training images."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -37,6 +42,7 @@ class VAE(nn.Module):
             raise ValueError(f"image_size {config.image_size} cannot be halved {len(config.widths)} times")
         self.encoder = encoder(config, side)
         self.decoder = decoder(config, side)
+        self.prior = (FittedPrior if config.prior == "fitted" else StandardPrior)(config.latent_dim)
         # The best shared deviation is the reconstruction error itself; learning it sets the weight of the two terms.
         self.log_scale = nn.Parameter(torch.tensor(-1.0)) if config.likelihood == "gaussian" else None
 
@@ -53,16 +59,22 @@ class VAE(nn.Module):
         return gaussian_log_prob(x, output, self.log_scale.clamp_min(MIN_LOG_SCALE))
 
     def bound(self, x: Tensor, noise: zoo.AnyNoise) -> tuple[Tensor, Tensor]:
-        """The two terms of the bound with one draw of z: log p(x | z) and KL(q || p), each (n,) nats (equation 10)."""
+        """What is trained: log p(x | z) for one draw of z and KL(q || N(0, I)), each (n,) nats (equation 10)."""
+        log_likelihood, mu, log_var = self.terms(x, noise)
+        return log_likelihood, kl_to_standard(mu, log_var)
+
+    def elbo(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
+        """(n,) nats: the evidence lower bound of images (n, c, h, w) in [0, 1], under the published prior."""
+        log_likelihood, mu, log_var = self.terms(x, noise)
+        return log_likelihood - self.prior.kl(mu, log_var)
+
+    def terms(self, x: Tensor, noise: zoo.AnyNoise) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(x | z) for one draw of z, (n,) nats; and mu and log sigma^2 of the posterior that it came from."""
         x = self.quantised(x, noise)
         mu, log_var = self.posterior(x)
         z = mu + (0.5 * log_var).exp() * noise.normal(self.config.latent_dim)
-        return self.log_likelihood(x, z) - self.cells(x), kl_to_prior(mu, log_var)
-
-    def elbo(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
-        """(n,) nats: the evidence lower bound of images (n, c, h, w) in [0, 1]."""
-        log_likelihood, kl = self.bound(x, noise)
-        return log_likelihood - kl
+        self.prior.watch(z)
+        return self.log_likelihood(x, z) - self.cells(x), mu, log_var
 
     def log_weights(self, x: Tensor, noise: zoo.AnyNoise, k: int) -> Tensor:
         """(n, k): log p(x, z) - log q(z | x) for k draws of z; the log of their mean is the importance bound."""
@@ -70,7 +82,7 @@ class VAE(nn.Module):
         mu, log_var = self.posterior(x)
         epsilon = noise.normal(k, self.config.latent_dim)
         z = mu[:, None] + (0.5 * log_var).exp()[:, None] * epsilon
-        log_prior = -0.5 * (z.square() + LOG_2PI).sum(2)
+        log_prior = self.prior.log_prob(z)
         log_posterior = -0.5 * (epsilon.square() + LOG_2PI + log_var[:, None]).sum(2)
         repeated = x.repeat_interleave(k, dim=0)
         log_likelihood = self.log_likelihood(repeated, z.flatten(0, 1)).view(len(x), k)
@@ -87,7 +99,7 @@ class VAE(nn.Module):
 
     def sample(self, noise: zoo.AnyNoise) -> Tensor:
         """Means of p(x | z) for z from the prior, (n, c, h, w) in [0, 1]."""
-        return self.decode(noise.normal(self.config.latent_dim))
+        return self.decode(self.prior.draw(noise))
 
     def quantised(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
         """8-bit values spread over their cells: a density bounds a probability (Theis et al. 2016, section 3.1)."""
@@ -103,11 +115,90 @@ MIN_LOG_SCALE = math.log(1 / 256)
 """A deviation below one grey level would let flat pixels drive the density to infinity."""
 
 
+class StandardPrior(nn.Module):
+    """p(z) = N(0, I)."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.d = d
+
+    def watch(self, z: Tensor) -> None:
+        """There is nothing to fit."""
+
+    def draw(self, noise: zoo.AnyNoise) -> Tensor:
+        """z ~ p(z), (n, d)."""
+        return noise.normal(self.d)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) of z (..., d), in nats."""
+        return -0.5 * (z.square() + LOG_2PI).sum(-1)
+
+    def kl(self, mu: Tensor, log_var: Tensor) -> Tensor:
+        """KL(N(mu, sigma^2) || p(z)), (n,) nats."""
+        return kl_to_standard(mu, log_var)
+
+
+class FittedPrior(nn.Module):
+    """p(z) = N(m, S) with the moments of the codes z ~ q(z | x) of training images; N(0, I) before there were any.
+
+    The codes never quite fill the N(0, I) that the KL term pulls them to, and what the decoder makes of the empty
+    places is no image. Like a batch norm, this keeps running moments in training mode.
+    """
+
+    mean: Tensor
+    second: Tensor
+    """E z z^T, (d, d): its mean over batches is that of all codes, which is not so of S."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.d = d
+        self.momentum: float | None = 0.01
+        """Share of the latest batch in the running moments; None for a plain mean over all batches."""
+        self.register_buffer("mean", torch.zeros(d))
+        self.register_buffer("second", torch.eye(d))
+        self.batches = 0
+
+    def reset_running_stats(self) -> None:
+        """Forget all codes."""
+        self.batches = 0
+
+    @torch.no_grad()
+    def watch(self, z: Tensor) -> None:
+        """Count the codes (n, d) of a batch in, in training mode."""
+        if self.training:
+            self.batches += 1
+            rate = 1 / self.batches if self.momentum is None else self.momentum
+            self.mean.lerp_(z.mean(0), rate)
+            self.second.lerp_(z.T @ z / len(z), rate)
+
+    def normal(self) -> MultivariateNormal:
+        """N(m, S)."""
+        covariance = self.second - torch.outer(self.mean, self.mean) + MIN_VARIANCE * torch.eye(self.d).to(self.mean)
+        return MultivariateNormal(self.mean, covariance, validate_args=False)
+
+    def draw(self, noise: zoo.AnyNoise) -> Tensor:
+        """z ~ p(z), (n, d)."""
+        return self.mean + noise.normal(self.d) @ self.normal().scale_tril.T
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) of z (..., d), in nats."""
+        return self.normal().log_prob(z)
+
+    def kl(self, mu: Tensor, log_var: Tensor) -> Tensor:
+        """KL(N(mu, sigma^2) || p(z)), (n,) nats."""
+        posterior = MultivariateNormal(mu, scale_tril=torch.diag_embed((0.5 * log_var).exp()), validate_args=False)
+        return kl_divergence(posterior, self.normal())
+
+
+MIN_VARIANCE = 1e-3
+"""Added to that of each fitted direction, lest codes without any make the density infinite."""
+
+
 def encoder(config: VAE.Config, side: int) -> nn.Sequential:
     """(n, c, h, w) -> (n, 2 latent_dim)."""
     layers: list[nn.Module] = []
     for inputs, outputs in zip((config.channels, *config.widths), config.widths, strict=False):
-        layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.ReLU()]
+        layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), *norm(config, outputs), nn.ReLU()]
     flat = config.widths[-1] * side * side
     layers += [nn.Flatten(), nn.Linear(flat, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 2 * config.latent_dim)]
     return nn.Sequential(*layers)
@@ -119,11 +210,15 @@ def decoder(config: VAE.Config, side: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Linear(config.latent_dim, config.hidden), nn.ReLU()]
     layers += [nn.Linear(config.hidden, top * side * side), nn.Unflatten(1, (top, side, side))]
     for inputs, outputs in zip(config.widths[::-1], (*config.widths[-2::-1], config.channels), strict=True):
-        layers += [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)]
+        layers += [*norm(config, inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)]
     return nn.Sequential(*layers)
 
 
-def kl_to_prior(mu: Tensor, log_var: Tensor) -> Tensor:
+def norm(config: VAE.Config, width: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(width)] if config.batch_norm else []
+
+
+def kl_to_standard(mu: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mu, sigma^2) || N(0, I)), (n,) nats (appendix B)."""
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(1)
 

@@ -25,6 +25,13 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
+    def settle(model: VAE, noise: zoo.Noise) -> None:
+        """Statistics of the nets, and of the codes, are those of training images."""
+        x = batches.at(int(noise.categorical(len(batches))[0]))
+        model.bound(x, run.noise(len(x)))
+
+    run.settle(settle)
+
     for step in run.steps(steps):
         x = next(batches)
         with run.autocast():
