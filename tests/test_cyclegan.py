@@ -12,7 +12,7 @@ import zoo_cyclegan.train
 from torch import Tensor, nn
 from zoo_cyclegan.evaluate import evaluate
 from zoo_cyclegan.model import CycleGAN, Generator, PatchDiscriminator, Residual, upsample
-from zoo_cyclegan.train import ImagePool, fake_loss, l1_distance, rate, real_loss, train
+from zoo_cyclegan.train import ImagePool, fake_loss, l1_distance, real_loss, train
 
 import zoo
 from zoo.config import CardConfig, WeightsFacts
@@ -412,15 +412,9 @@ def test_discriminators_are_shown_old_translations(tmp_path: Path) -> None:
         assert was_fresh or any(torch.equal(shown[i], earlier) for earlier in fresh[:i])
 
 
-def test_the_rate_is_constant_and_then_falls_to_0() -> None:
-    """The paper's 200 epochs; and without decay up to the last step."""
-    assert [2e-4 * rate(epoch, 200, 0.5) for epoch in (0, 100, 150, 200)] == pytest.approx([2e-4, 2e-4, 1e-4, 0])
-    assert {rate(step, 200, 1.0) for step in range(200)} == {1.0}
-
-
 def test_both_optimizers_follow_the_rate(tmp_path: Path) -> None:
     run = Watched(tmp_path / "run")
-    train(tiny(), unpaired(), run, steps=4, lr=1e-3, decay_from=0.5, **SMALL_D)
+    train(tiny(), unpaired(), run, steps=4, lr=1e-3, decay=0.5, **SMALL_D)
     assert run.rates == pytest.approx([1e-3] * 6 + [5e-4] * 2)
 
 

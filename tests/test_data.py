@@ -18,6 +18,7 @@ from tables import classes, flags, write_table
 
 from zoo import cache, data
 from zoo.data import Batches, Dataset, augment, load_dataset
+from zoo.distances import detail
 from zoo.errors import DataError
 from zoo.spec import Preparation
 
@@ -575,14 +576,20 @@ def test_flip_mirrors_half_of_the_images_and_does_nothing_else() -> None:
     assert abs(int(mirrored.sum()) - 200) < 50  # five standard deviations
 
 
-def test_jitter_moves_images_and_keeps_their_size_and_range() -> None:
-    ramp = torch.linspace(0, 1, 64).expand(32, 1, 64, 64).contiguous()
+def test_jitter_moves_images_and_keeps_their_size_and_every_pixels_value() -> None:
+    ramp = torch.linspace(0, 1, 64).expand(64, 1, 64, 64).contiguous()
     y = augment(ramp, torch.Generator().manual_seed(0), flip=False, jitter=True)
     assert y.shape == ramp.shape
-    assert 0 <= float(y.min()) <= float(y.max()) <= 1
-    assert len(y[:, 0, 0, 0].unique()) > 4  # windows begin at up to nine places
-    # Enlarged by 286/256, no window shows more than 256/286 of the ramp.
-    assert bool(((y[:, 0, 0, -1] - y[:, 0, 0, 0]) < 0.92).all())
+    assert set(y.unique().tolist()) <= set(ramp.unique().tolist())
+    moved_by = {round(63 * value) for value in y[:, 0, 0, 32].tolist()}
+    assert moved_by == set(range(28, 37))  # 15/256 of 64 pixels are 4, either way
+
+
+def test_a_jittered_image_is_as_sharp_as_the_original() -> None:
+    """A model that is trained on blurred targets makes blurred images."""
+    x = torch.rand(32, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    y = augment(x, torch.Generator().manual_seed(0), flip=False, jitter=True)
+    assert (detail(y) / detail(x)).item() > 0.95
 
 
 def test_binary_images_are_drawn_afresh_with_the_grey_values_as_their_means() -> None:

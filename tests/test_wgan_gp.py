@@ -253,7 +253,7 @@ def learned(out: Path, patch: pytest.MonkeyPatch, real: tuple[float, float], fak
     """The family's own loop on a critic on the line, with real images N(mean, scale^2) and made ones N(0, fake^2)."""
     patch.setattr(zoo_wgan_gp.train, "Critic", Curve if real[0] else EvenCurve)
     run = Recorder(out)
-    train(Given(fake), normals(*real), run, steps=40, n_critic=10, lr=1e-2, decay=True, penalty=weight)
+    train(Given(fake), normals(*real), run, steps=40, n_critic=10, lr=1e-2, decay=1.0, penalty=weight)
     return run
 
 
@@ -354,7 +354,7 @@ def test_adam_has_the_settings_of_the_authors(recorded: Recorder) -> None:
 def test_the_learning_rate_is_constant_or_falls_to_0_with_the_steps_of_the_generator(tmp_path: Path) -> None:
     constant, falling = Recorder(tmp_path), Recorder(tmp_path)
     train(WGANGP(TINY), black_and_white(), constant, steps=4, n_critic=2)
-    train(WGANGP(TINY), black_and_white(), falling, steps=4, n_critic=2, lr=2e-4, decay=True)
+    train(WGANGP(TINY), black_and_white(), falling, steps=4, n_critic=2, lr=2e-4, decay=1.0)
     assert constant.rates == [(1e-4, 1e-4)] * 4
     assert falling.rates == [pytest.approx((rate, rate)) for rate in (2e-4, 1.5e-4, 1e-4, 0.5e-4)]
     assert falling.opt_G.param_groups[0]["lr"] == falling.opt_D.param_groups[0]["lr"] == 0

@@ -49,7 +49,7 @@ class Settings(Config):
     flip: bool = False
     """Mirror half of the training images."""
     jitter: bool = False
-    """Enlarge training images by 286/256 and cut a random window."""
+    """Shift training images by up to 15/256 of the side; what comes in at the border is the image reflected."""
     weights: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the card's weights, if what they make agrees with float32 within 1/255; else float32."""
     log_every: Annotated[int, Field(ge=1)] = 50

@@ -44,7 +44,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "patch_width": 32,
                         "flip": True,
                         "jitter": True,
-                        # Not in the paper: a constant rate and averaged weights instead of its decay.
+                        # Not in the paper: averaged weights.
                         "ema": 0.999,
                         "weights": "float16",
                     },

@@ -19,7 +19,7 @@ def train(
     steps: int = 200_000,
     lr: float = 2e-4,
     beta1: float = 0.5,
-    decay_from: Annotated[float, Field(gt=0, le=1)] = 1.0,
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
     cycle: Annotated[float, Field(ge=0)] = 10.0,
     identity: Annotated[float, Field(ge=0)] = 0.5,
     pool: Annotated[int, Field(ge=0, le=1000)] = 50,
@@ -28,8 +28,8 @@ def train(
 ) -> None:
     """Train G and F together against new D_X and D_Y; lr and beta1 are Adam's, for all nets (section 4).
 
-    decay_from: share of the steps after which lr falls linearly to 0; 0.5 in the paper, 1 keeps it constant. cycle:
-    lambda, the weight of the cycle loss (equation 3). identity: weight, relative to lambda, of the identity loss
+    decay: the share of the run, at its end, over which lr falls linearly to 0 (appendix 7.1). cycle: lambda, the weight
+    of the cycle loss (equation 3). identity: weight, relative to lambda, of the identity loss
     (section 5.2; on by default in the authors' code). pool: translations of each domain that are kept to show to D
     again. patch_layers: how many layers of D halve the side; with 3 it judges patches of 70x70. patch_width: feature
     maps of D's first layer.
@@ -44,9 +44,7 @@ def train(
     D_X, D_Y = (PatchDiscriminator(config.channels, patch_width, patch_layers) for _ in "XY")
     opt_G = torch.optim.Adam([*G.parameters(), *F.parameters()], lr, (beta1, 0.999), fused=True)
     opt_D = torch.optim.Adam([*D_X.parameters(), *D_Y.parameters()], lr, (beta1, 0.999), fused=True)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(opt, lambda step: rate(step, steps, decay_from)) for opt in (opt_G, opt_D)
-    ]
+    schedules = [zoo.constant_then_linear(optimizer, steps, decay) for optimizer in (opt_G, opt_D)]
     pool_X, pool_Y = ImagePool(pool), ImagePool(pool)
     state = {"pool_X": pool_X, "pool_Y": pool_Y, "schedule_G": schedules[0], "schedule_D": schedules[1]}
     run.prepare(model=model, D_X=D_X, D_Y=D_Y, opt_G=opt_G, opt_D=opt_D, batches=batches, **state)
@@ -105,11 +103,6 @@ class ImagePool:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.images = list(state["images"])
-
-
-def rate(step: int, steps: int, decay_from: float) -> float:
-    """Of the learning rate: 1 up to a share of the steps, then linearly down to 0 (appendix 7.1)."""
-    return min(1.0, (steps - step) / max(1.0, steps * (1 - decay_from)))
 
 
 def real_loss(scores: Tensor) -> Tensor:

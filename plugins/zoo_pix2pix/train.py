@@ -19,13 +19,15 @@ def train(
     steps: int = 100_000,
     lr: float = 2e-4,
     beta1: float = 0.5,
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
     l1: Annotated[float, Field(ge=0)] = 100.0,
     patch_layers: Annotated[int, Field(ge=0, le=5)] = 3,
     patch_width: Annotated[int, Field(ge=1, le=256)] = 64,
 ) -> None:
     """Train G against a new D on pairs (x, y), x the input; lr and beta1 are Adam's, for both nets (section 3.3).
 
-    l1: lambda, the weight of the L1 term (equation 4). patch_layers: how many layers of D halve the side; with 3 it
+    decay: the share of the run, at its end, over which lr falls linearly to 0, as in the authors' code. l1: lambda, the
+    weight of the L1 term (equation 4). patch_layers: how many layers of D halve the side; with 3 it
     judges patches of 70x70 (section 4.4). patch_width: feature maps of D's first layer.
     """
     config, smallest = model.config, 2 ** (patch_layers + 2)
@@ -37,7 +39,9 @@ def train(
     G, D = model, PatchDiscriminator(config.in_channels, config.out_channels, patch_width, patch_layers)
     opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, 0.999), fused=True)
     opt_D = torch.optim.Adam(D.parameters(), lr, (beta1, 0.999), fused=True)
-    run.prepare(model=G, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
+    schedule_G, schedule_D = (zoo.constant_then_linear(optimizer, steps, decay) for optimizer in (opt_G, opt_D))
+    schedules = {"schedule_G": schedule_G, "schedule_D": schedule_D}
+    run.prepare(model=G, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches, **schedules)
 
     for _ in run.steps(steps):
         x, y = (2 * image - 1 for image in next(batches))
@@ -54,6 +58,8 @@ def train(
             loss_G = real_loss(D(x, fake))
         distance = l1_distance(fake, y)
         run.minimize(loss_G + l1 * distance, opt_G)
+        for schedule in schedules.values():
+            schedule.step()
         run.log(loss_D=loss_D, loss_G=loss_G, l1=distance)
 
 

@@ -24,7 +24,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             capabilities=("sample",),
             batch="images",
             tiny={"image_size": 16, "width": 4, "latent_dim": 8, "architecture": "resnet"},
-            tiny_train={"layer_norm": True, "dequantize": True, "decay": True},
+            tiny_train={"layer_norm": True, "dequantize": True, "decay": 1.0},
             recipes=(
                 zoo.Recipe(
                     name="wgan-gp-celeba",

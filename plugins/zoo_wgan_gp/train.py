@@ -21,22 +21,20 @@ def train(
     lr: float = 1e-4,
     beta1: float = 0.5,
     beta2: float = 0.9,
-    decay: bool = False,
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.0,
     layer_norm: bool = False,
     dequantize: bool = False,
 ) -> None:
     """Train G against a critic; `steps` counts those of G. lr, beta1 and beta2 are Adam's, for both nets (appendix E).
 
-    penalty: the paper's lambda. decay: the learning rate falls linearly to 0 (appendix F). layer_norm: in the critic.
+    penalty: the paper's lambda. decay: the share of the run, at its end,
+    over which lr falls linearly to 0; 1 in appendix F. layer_norm: in the critic.
     dequantize: add U[0, 1/128) to real images in [-1, 1], fresh each time, as the authors' ResNet script does.
     """
     G, D = model, Critic(model.config, layer_norm=layer_norm)
     opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, beta2), fused=True)
     opt_D = torch.optim.Adam(D.parameters(), lr, (beta1, beta2), fused=True)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps if decay else 1.0)
-        for optimizer in (opt_G, opt_D)
-    ]
+    schedules = [zoo.constant_then_linear(optimizer, steps, decay) for optimizer in (opt_G, opt_D)]
     run.prepare(
         model=G, D=D, opt_G=opt_G, opt_D=opt_D, schedule_G=schedules[0], schedule_D=schedules[1], batches=batches
     )
