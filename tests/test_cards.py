@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from PIL import Image
 from stand_ins import TRAINING
+from tables import write_table
 
 import zoo
 from zoo import cards, folder, pictures, weights
@@ -18,6 +22,7 @@ from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, read_facts, re
 from zoo.config import CardConfig, WeightsFacts, read_config
 from zoo.errors import ConfigError, FormatError
 from zoo.hub import bundled
+from zoo.images import Images
 from zoo.registry import registry, resolve
 from zoo.spec import Preparation
 from zoo.testing import Case
@@ -328,6 +333,74 @@ def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
 def test_a_translator_without_the_card_of_its_inputs_has_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.hub.bundled", dict)
     assert pictures.picture(*translator(), "dcgan-celeba") is None
+
+
+def outlined(folder: Path, faces: Path) -> Path:
+    """A data set of pairs with both splits: each picture and, as its input, another one."""
+    files = sorted(faces.iterdir())[:16]
+    cells = [{"bytes": path.read_bytes(), "path": None} for path in reversed(files)]
+    for split in ("train", "test"):
+        write_table(folder, files, split=split, outline=(datasets.Image(), cells))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coloured(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card of a few steps on pairs that may be shown."""
+    tmp = tmp_path_factory.mktemp("coloured")
+    small = {"image_size": 16, "width": 4, "patch_layers": 1, "patch_width": 4, "batch_size": 8, "steps": 1}
+    zoo.train(
+        "pix2pix-openmoji",
+        out=tmp / "run",
+        data=outlined(tmp / "data", faces),
+        data_name="openmoji",
+        columns={"input": "outline", "image": "image"},
+        device="cpu",
+        progress=False,
+        **small,
+    )
+    return tmp / "run"
+
+
+def test_a_picture_of_data_that_may_be_shown_shows_pairs_of_the_test_split_with_their_credit(coloured: Path) -> None:
+    with Image.open(coloured / folder.PICTURE) as sheet:
+        inputs, made, targets = Images.of_grid(sheet, 16, columns=12, rows=3).chunk(3)
+        assert sheet.text["credit"] == "OpenMoji, CC BY-SA 4.0"  # type: ignore[attr-defined]
+        below = np.asarray(sheet)[3 * 18 :]
+    model = zoo.load(coloured, device="cpu")
+    assert not torch.equal(inputs, targets)
+    assert torch.allclose(model.translate(inputs, prepared=True).tensor, made, atol=1 / 255)
+    assert below.min() < 128  # there are letters
+    assert "OpenMoji, CC BY-SA 4.0" in (coloured / "README.md").read_text()
+
+
+def test_verification_finds_a_picture_whose_results_are_not_the_models(coloured: Path, tmp_path: Path) -> None:
+    card = shutil.copytree(coloured, tmp_path / "card")
+    verdicts = {check.what: check.state for check in zoo.verify(card, device="cpu")}
+    assert verdicts[folder.PICTURE] == "pass"
+    with Image.open(card / folder.PICTURE) as sheet:
+        better = np.array(sheet)
+    better[18:34] = better[36:52]  # the originals in place of what was made of their outlines
+    Image.fromarray(better).save(card / folder.PICTURE)
+    verdicts = {check.what: check.state for check in zoo.verify(card, device="cpu")}
+    assert verdicts[folder.PICTURE] == "fail"
+
+
+def test_without_a_credit_no_image_of_the_data_is_shown(faces: Path, tmp_path: Path) -> None:
+    """On data of one's own the recipe's credit says nothing."""
+    small = {"image_size": 16, "width": 4, "patch_layers": 1, "patch_width": 4, "batch_size": 8, "steps": 1}
+    data = outlined(tmp_path / "data", faces)
+    zoo.train(
+        "pix2pix-openmoji",
+        out=tmp_path / "run",
+        data=data,
+        columns={"image": "image"},
+        device="cpu",
+        progress=False,
+        **small,
+    )
+    assert not (tmp_path / "run" / folder.PICTURE).exists()
+    assert read_facts(tmp_path / "run").picture_credit == ""
 
 
 # Facts are checked

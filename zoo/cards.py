@@ -124,6 +124,8 @@ class Facts(Config):
     """By method, values of its results on fixed inputs, which `zoo verify` finds again; so it does the picture."""
     picture_inputs: Name | None = None
     """Of a translator: the card whose samples (seed 0) are the inputs in its picture."""
+    picture_credit: str = ""
+    """Of a picture that shows inputs and targets of the data set's test split: the line that they must bear."""
     picture_rows: list[dict[str, str | bool | float | list[float]]] = Field(default_factory=list)
     """Conditions of each row of the picture's results."""
 
@@ -238,6 +240,9 @@ def caption(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
         if not rows:
             return "Samples at seed 0, not picked"
         return f"Samples at seed 0, not picked. Each column has the same noise; rows from the top: {rows}"
+    if facts.picture_credit:
+        shown = f"random inputs from the test split of {facts.training.data}, what the model makes of them, the targets"
+        return f"From the top: {shown}; not picked. Inputs and targets: {facts.picture_credit}"
     given = ", what the model is given" if config.preparation.filter else ""
     made = f"their translations to {rows}" if rows else "their translations"
     return f"From the top: samples of {facts.picture_inputs} at seed 0{given}, {made}; not picked"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import FormatError, InputError, NotFoundError, ZooError
@@ -29,6 +29,8 @@ MODES = ("1", "L", "P", "RGB", "RGBX", "RGBA", "LA", "PA", "CMYK", "YCbCr", "HSV
 MAX_SIDE = 4096
 """Pixels; a larger input is refused before it is decoded."""
 MAX_BYTES = 64 << 20
+CREDIT = 16
+"""Pixels below a grid for its credit."""
 
 
 class Images:
@@ -80,7 +82,10 @@ class Images:
         return [Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item) for item in array]
 
     def grid(self, columns: int | None = None, gap: int = 2) -> Image.Image:
-        """All images in one picture, row by row; as square as possible unless `columns` are given."""
+        """All images in one picture, row by row; as square as possible unless `columns` are given.
+
+        If `info` has a credit, the line that images of a data set must bear, it stands below them.
+        """
         pictures, columns = self.pil(), self.columns if columns is None else columns
         if not pictures:
             raise InputError("no images to put into a grid")
@@ -88,10 +93,21 @@ class Images:
             raise InputError(f"columns must be at least 1, found {columns}")
         columns = min(columns or math.ceil(math.sqrt(len(pictures))), len(pictures))
         rows, (w, h) = math.ceil(len(pictures) / columns), pictures[0].size
-        sheet = Image.new(pictures[0].mode, (columns * (w + gap) - gap, rows * (h + gap) - gap), "white")
+        credit, below = self.info.get("credit"), rows * (h + gap) - gap
+        size = (columns * (w + gap) - gap, below + (CREDIT if credit else 0))
+        sheet = Image.new(pictures[0].mode, size, "white")
         for i, picture in enumerate(pictures):
             sheet.paste(picture, (i % columns * (w + gap), i // columns * (h + gap)))
+        if credit:
+            ImageDraw.Draw(sheet).text((4, below + 2), credit, fill="black")
         return sheet
+
+    @staticmethod
+    def of_grid(sheet: Image.Image, size: int, columns: int, rows: int, gap: int = 2) -> Tensor:
+        """The images (rows * columns, c, size, size) of which `grid` made a picture, to a 255th."""
+        places = [(column * (size + gap), row * (size + gap)) for row in range(rows) for column in range(columns)]
+        cells = [np.asarray(sheet.crop((left, top, left + size, top + size))) for left, top in places]
+        return torch.from_numpy(np.stack(cells)).view(rows * columns, size, size, -1).permute(0, 3, 1, 2).float() / 255
 
     def save(self, path: str | Path, columns: int | None = None) -> Path:
         """Write a grid to a .png, .jpg or .webp file, or, to a path without a suffix, one PNG per image.

@@ -59,6 +59,15 @@ def beside(model: Model, images: Any, shown: Sequence[Mapping[str, Any]]) -> Ima
     return Images(torch.cat(rows), columns=len(plain))
 
 
+def pairs(model: Model, inputs: torch.Tensor, targets: torch.Tensor, credit: str) -> Images:
+    """In rows: inputs (n, c, h, w) in [0, 1] of a data set, what the model makes of them, the targets.
+
+    credit: the line that must stand beside the data's images where they are shown to others.
+    """
+    made = model.translate(inputs, prepared=True)
+    return Images(torch.cat([inputs, made.tensor, targets]), made.info | {"credit": credit}, columns=len(inputs))
+
+
 def golden(model: Model) -> dict[str, list[float]]:
     """A few values of each method's results on fixed noise images: what `zoo verify` finds again if all is well."""
     p = model.preparation

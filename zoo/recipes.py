@@ -233,7 +233,7 @@ def train(
     )
     resolve(spec.train)(model.train(), batches, run, steps=todo.steps, **todo.arguments)
     if run.rank == 0:
-        _write_card(out, spec, recipe, todo, run, dataset)
+        _write_card(out, spec, recipe, todo, run, dataset, source)
     run.wait()
     return load(out, device=device)
 
@@ -317,6 +317,8 @@ def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> C
         model = _handle(spec, todo, module)
         if "sample" in spec.capabilities:
             return pictures.samples(model, shown, columns=12)
+        if dataset.inputs is not None:
+            return pictures.pairs(model, dataset.inputs[:12] / 255, dataset.images[:12] / 255, recipe.credit)
         return pictures.beside(model, dataset.images[:12], shown)
 
     return preview
@@ -339,10 +341,23 @@ def _shown(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
     return recipe.shown if todo.data == recipe.data else ()
 
 
-def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset) -> None:
+def _picture(module: nn.Module, spec: ModelSpec, recipe: Recipe, todo: Plan, config: CardConfig, source: str) -> Any:
+    """What stands on top of the card: made of the model alone, unless the data may be shown."""
+    if not (recipe.credit and todo.data == recipe.data and "input" in todo.columns):
+        return pictures.picture(module, spec, config, recipe.inputs, _shown(recipe, todo))
+    test = load_dataset(source, config.preparation, split="test", kind=todo.batch, columns=todo.columns)
+    assert test.inputs is not None
+    rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:12]
+    return pictures.pairs(_handle(spec, todo, module), test.inputs[rows] / 255, test.images[rows] / 255, recipe.credit)
+
+
+def _write_card(
+    out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, source: str
+) -> None:
     """Make the card aside and move it in once it is complete: a failure leaves an earlier card as it was."""
     shown = _shown(recipe, todo)
-    module, dtype = as_stored(run.published, partial(_handle, spec, todo), todo.settings.weights, dataset.images, shown)
+    given = dataset.images if dataset.inputs is None else dataset.inputs
+    module, dtype = as_stored(run.published, partial(_handle, spec, todo), todo.settings.weights, given, shown)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as name:
         folder = Path(name)
         config = CardConfig(
@@ -354,7 +369,7 @@ def _write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run
             weights=weights.save_weights(module, folder, dtype),
         )
         cards.write_config(folder, config)
-        picture = pictures.picture(module, spec, config, recipe.inputs, shown)
+        picture = _picture(module, spec, recipe, todo, config, source)
         if picture is not None:
             picture.save(folder / PICTURE)
         facts = _facts(spec, recipe, todo, run, dataset, dtype, pictured=picture is not None)
@@ -395,5 +410,6 @@ def _facts(
         larger=recipe.larger if own else "",
         training=training,
         picture_inputs=recipe.inputs if pictured else None,
+        picture_credit=recipe.credit if pictured and own else "",
         picture_rows=[dict(row) for row in _shown(recipe, todo)] if pictured else [],
     )

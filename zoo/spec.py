@@ -75,6 +75,9 @@ class Recipe:
     """Kind of batch that `train` eats, where it is another than the family's (`ModelSpec.batch`)."""
     inputs: str | None = None
     """Of a translator: the card whose samples are the inputs in its picture, since no data set's image may be there."""
+    credit: str = ""
+    """The line that must stand beside images of the data where they are shown, like "OpenMoji, CC BY-SA 4.0". A
+    translator's picture then shows pairs of the test split; without a credit no image of the data is ever shown."""
     shown: tuple[Mapping[str, Any], ...] = ()
     """Conditions of each row of the card's picture: its columns share their noise, or their input."""
     published: Mapping[str, str] = field(default_factory=dict)

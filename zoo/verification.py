@@ -19,7 +19,7 @@ from zoo.errors import DataError, InputError, ZooError
 from zoo.evaluation import evaluate
 from zoo.features import Statistics
 from zoo.folder import FACTS, LIMITS, PICTURE, README, SIGNATURE, WEIGHTS
-from zoo.images import open_image
+from zoo.images import Images, open_image
 from zoo.measures import moments
 from zoo.model import Model, load, pick_device
 from zoo.recipes import PLAN
@@ -166,9 +166,7 @@ def _picture(card: _Card) -> list[Check]:
     what, model, facts, path = PICTURE, card.model, card.facts, card.folder / PICTURE
     if not path.is_file() and "sample" not in model.spec.capabilities:
         return []  # a judge has none, nor has a translator whose inputs' card was not there when it was trained
-    again = pictures.picture(
-        card.model.module, card.model.spec, card.model.card, facts.picture_inputs, facts.picture_rows
-    )
+    again = _drawn_again(model, facts, path)
     if again is None and facts.picture_inputs is not None:
         why = f"its inputs are samples of {facts.picture_inputs}, a card that is not here"
         return [Check(what, "skipped", why=why)]
@@ -180,6 +178,15 @@ def _picture(card: _Card) -> list[Check]:
     share = float((np.abs(recorded - here) <= NEAR).mean())
     why = "the weights do not make this picture"
     return [_check(what, share >= SHARE, f">= {SHARE:.0%}", f"{share:.2%}", f"{NEAR}/255", why)]
+
+
+def _drawn_again(model: Model, facts: Facts, path: Path) -> Images | None:
+    """The picture from what made it. One that shows images of a data set holds them: its first and its last row."""
+    if not facts.picture_credit:
+        return pictures.picture(model.module, model.spec, model.card, facts.picture_inputs, facts.picture_rows)
+    sheet, size = open_image(path), model.preparation.size
+    inputs, _, targets = Images.of_grid(sheet, size, (sheet.width + 2) // (size + 2), rows=3).chunk(3)
+    return pictures.pairs(model, inputs, targets, facts.picture_credit)
 
 
 def _golden(card: _Card) -> list[Check]:

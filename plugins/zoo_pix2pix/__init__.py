@@ -75,6 +75,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    credit="OpenMoji, CC BY-SA 4.0",
                     license="cc-by-sa-4.0",
                     data_terms="Trained on OpenMoji 17.0.0, the open-source emoji project (openmoji.org), which is "
                     "under CC BY-SA 4.0: name OpenMoji and the licence beside what you show of it.",
