@@ -32,8 +32,9 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def records() -> Records:
-    """Every bundled card's facts, and the anchors'."""
-    found = {name: read_facts(folder) for name, folder in bundled().items()}
+    """The facts of every bundled card that was trained here, and the anchors'."""
+    every = {name: read_facts(folder) for name, folder in bundled().items()}
+    found = {name: facts for name, facts in every.items() if facts.training}
     for path in sorted(ANCHORS.glob("*.json")):
         found[path.stem] = validate(Facts, read_json(path), str(path))
     return found

@@ -19,11 +19,11 @@ from tables import write_table
 import zoo
 from zoo import cards, folder, pictures, weights
 from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, read_facts, render, write_facts
-from zoo.config import CardConfig, WeightsFacts, read_config
+from zoo.config import CardConfig, WeightsFacts, read_config, validate
 from zoo.errors import ConfigError, FormatError
 from zoo.hub import bundled
 from zoo.images import Images
-from zoo.registry import registry, resolve
+from zoo.registry import cards_of, registry, resolve
 from zoo.spec import Preparation
 from zoo.testing import Case
 
@@ -335,6 +335,9 @@ def test_a_translator_without_the_card_of_its_inputs_has_no_picture(monkeypatch:
     assert pictures.picture(*translator(), "dcgan-celeba") is None
 
 
+ORIGIN = {"data": "photos", "source": "somebody", "file": "a.pth", "sha256": "0" * 64, "command": "python convert.py"}
+
+
 def outlined(folder: Path, faces: Path) -> Path:
     """A data set of pairs with both splits: each picture and, as its input, another one."""
     files = sorted(faces.iterdir())[:16]
@@ -403,6 +406,13 @@ def test_without_a_credit_no_image_of_the_data_is_shown(faces: Path, tmp_path: P
     assert read_facts(tmp_path / "run").picture_credit == ""
 
 
+def test_facts_say_either_how_weights_were_trained_or_whose_they_are() -> None:
+    for changes in ({"training": None}, {"origin": ORIGIN}):
+        with pytest.raises(ConfigError, match="either training or origin"):
+            validate(Facts, FACTS.model_dump() | changes, "facts")
+    assert validate(Facts, FACTS.model_dump() | {"training": None, "origin": ORIGIN}, "facts").data == "photos"
+
+
 # Facts are checked
 
 
@@ -452,7 +462,15 @@ def names() -> list[str]:
 
 
 def makes_images(name: str) -> bool:
-    return bool({"sample", "translate"} & set(registry().recipe(name)[0].capabilities))
+    return bool({"sample", "translate"} & set(capabilities(name)))
+
+
+def capabilities(name: str) -> tuple[str, ...]:
+    return registry().spec(read_config(bundled()[name]).family).capabilities
+
+
+TRAINED = [name for name in names() if read_facts(bundled()[name]).training]
+CONVERTED = [name for name in names() if name not in TRAINED]
 
 
 @pytest.mark.parametrize("name", names())
@@ -465,13 +483,27 @@ def test_a_bundled_card_holds_what_a_card_holds(name: str) -> None:
     folder = bundled()[name]
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     pictured = {"samples.png"} if makes_images(name) else set()
-    shipped = {"statistics.safetensors"} if "features" in registry().recipe(name)[0].capabilities else set()
+    shipped = {"statistics.safetensors"} if "features" in capabilities(name) and name in TRAINED else set()
     assert files == {"README.md", "config.json", "evaluation.json", "model.safetensors"} | pictured | shipped
     assert read_config(folder).name == name
-    assert registry().recipe(name)[0].name == read_config(folder).family
+    assert name in cards_of(registry().spec(read_config(folder).family))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", CONVERTED)
+def test_a_converted_card_says_whose_weights_it_holds_and_claims_no_training(name: str) -> None:
+    facts, readme = read_facts(bundled()[name]), (bundled()[name] / "README.md").read_text(encoding="utf-8")
+    assert facts.origin is not None
+    assert len(facts.origin.sha256) == 64
+    assert facts.costs
+    assert facts.golden
+    assert facts.origin.source in readme
+    assert "## Training" not in readme
+    assert "zoo train" not in readme
+    with pytest.raises(zoo.InputError, match="was not trained here"):
+        zoo.evaluate(name, progress=False)
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_bundled_card_has_figures_costs_limits_and_terms(name: str) -> None:
     facts = read_facts(bundled()[name])
     _, recipe = registry().recipe(name)

@@ -23,7 +23,7 @@ import zoo
 from zoo import cards, hub
 from zoo.cli import app
 from zoo.conditions import Categorical, Continuous, Flags
-from zoo.registry import Plugin, registry
+from zoo.registry import Plugin, cards_of, registry
 from zoo.verification import Check
 
 ZOO = Path(sys.executable).with_name("zoo")
@@ -151,10 +151,11 @@ def test_interrupting_a_training_says_how_to_go_on(tmp_path: Path, faces: Path) 
 def test_list_shows_every_recipe_with_its_state(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "bundled", lambda: {"dcgan-celeba": Path("somewhere")})
     entries = json.loads(run("list", "--json").stdout)
-    assert [entry["name"] for entry in entries] == sorted(registry().recipes)
+    cards = [name for spec in registry().specs.values() for name in cards_of(spec)]
+    assert [entry["name"] for entry in entries] == sorted(cards)
     states = {entry["name"]: entry["state"] for entry in entries}
     assert states.pop("dcgan-celeba") == "bundled"
-    assert set(states.values()) <= {"trainable"}
+    assert states == {name: "trainable" if name in registry().recipes else "converted" for name in states}
 
 
 def test_list_can_keep_to_one_family_and_suggests_for_an_unknown_one(run: Callable[..., Any]) -> None:

@@ -69,10 +69,10 @@ LAZY = {
 def list_models(family: str | None = None) -> list[str]:
     """Names that `zoo.load` takes, sorted; of one family if given. NotFoundError for an unknown family."""
     from zoo.hub import bundled
-    from zoo.registry import registry
+    from zoo.registry import cards_of, registry
 
     specs = registry().specs.values() if family is None else [registry().spec(family)]
-    return sorted(recipe.name for spec in specs for recipe in spec.recipes if recipe.name in bundled())
+    return sorted(name for spec in specs for name in cards_of(spec) if name in bundled())
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zoo._version import DISTRIBUTION
 from zoo.client import REPOSITORY
@@ -42,6 +42,20 @@ class Training(Config):
     settings: dict[str, Any]
     """All arguments of the loop and of the run."""
     software: dict[str, str]
+
+
+class Origin(Config):
+    """Where weights came from that were not trained by zoo."""
+
+    data: str
+    """What they were trained on, as far as it is known."""
+    source: str
+    """Who trained and who gave them."""
+    file: str
+    sha256: str
+    """Of that file."""
+    command: str
+    """That made the card from it."""
 
 
 class Reference(Config):
@@ -115,7 +129,9 @@ class Facts(Config):
     limits: list[str]
     larger: str = ""
     """Options that make more of the recipe with more compute; not tried."""
-    training: Training
+    training: Training | None = None
+    """None for weights that were not trained here; then `origin` says where they came from."""
+    origin: Origin | None = None
     metrics: list[Metric] = Field(default_factory=list)
     evaluation: Evaluation | None = None
     costs: list[Cost] = Field(default_factory=list)
@@ -128,6 +144,17 @@ class Facts(Config):
     """Of a picture that shows inputs and targets of the data set's test split: the line that they must bear."""
     picture_rows: list[dict[str, str | bool | float | list[float]]] = Field(default_factory=list)
     """Conditions of each row of the picture's results."""
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> "Facts":
+        if (self.training is None) == (self.origin is None):
+            raise ValueError("either training or origin says how the weights came to be")
+        return self
+
+    @property
+    def data(self) -> str:
+        """What the weights were trained on."""
+        return self.training.data if self.training else self.origin.data if self.origin else ""
 
 
 def read_facts(folder: Path) -> Facts:
@@ -192,7 +219,6 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -
     """The YAML block that the Hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    training = facts.training
     results = [
         EvalResult(
             task_type=spec.task,
@@ -212,7 +238,7 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -
         license_link="README.md#data-and-licence" if facts.license == "other" else None,
         library_name=DISTRIBUTION,
         pipeline_tag=spec.task,
-        datasets=[training.data] if "/" in training.data else None,
+        datasets=[facts.data] if "/" in facts.data else None,
         tags=["pytorch", config.family, *spec.tags],
         # What the Hub shows in its gallery of widgets, and where a link to the card is shared.
         widget=[{"text": caption(spec, config, facts), "output": {"url": PICTURE}}] if picture else None,
@@ -230,7 +256,7 @@ def example(spec: ModelSpec, name: str, facts: Facts) -> str:
         return f'zoo.load("{name}").sample(16, seed=0{asked}).save("samples.png")'
     if "translate" in spec.capabilities:
         return f'zoo.load("{name}").translate("photo.jpg"{asked}).save("translated.png")'
-    return f'zoo.load("{name}").infer("photo.jpg")'
+    return f'zoo.load("{name}").{"infer" if "infer" in spec.capabilities else "features"}("photo.jpg")'
 
 
 def caption(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
@@ -241,7 +267,7 @@ def caption(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
             return "Samples at seed 0, not picked"
         return f"Samples at seed 0, not picked. Each column has the same noise; rows from the top: {rows}"
     if facts.picture_credit:
-        shown = f"random inputs from the test split of {facts.training.data}, what the model makes of them, the targets"
+        shown = f"random inputs from the test split of {facts.data}, what the model makes of them, the targets"
         return f"From the top: {shown}; not picked. Inputs and targets: {facts.picture_credit}"
     given = ", what the model is given" if config.preparation.filter else ""
     made = f"their translations to {rows}" if rows else "their translations"

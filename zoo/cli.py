@@ -128,21 +128,21 @@ def list_(
 ) -> None:
     """Cards that load by name, and recipes to train."""
     from zoo.hub import bundled
-    from zoo.registry import registry
+    from zoo.registry import cards_of, registry
     from zoo.terminal import pick, show
 
     found = registry()
     entries = [
         {
-            "name": recipe.name,
+            "name": name,
             "family": spec.name,
             "task": spec.task,
             "capabilities": [*spec.capabilities],
-            "state": "bundled" if recipe.name in bundled() else "trainable",
-            "summary": recipe.summary,
+            "state": "bundled" if name in bundled() else "trainable" if name in found.recipes else "converted",
+            "summary": summary,
         }
         for spec in ([found.spec(family)] if family else found.specs.values())
-        for recipe in spec.recipes
+        for name, summary in cards_of(spec).items()
     ]
     entries.sort(key=lambda entry: str(entry["name"]))
     if as_json:

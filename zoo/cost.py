@@ -56,8 +56,10 @@ def go(model: Model) -> None:
         model.sample(16, seed=0)
     elif "translate" in model.spec.capabilities:
         model.translate(x)
-    else:
+    elif "infer" in model.spec.capabilities:
         model.infer(x)
+    else:
+        model.features(x)
 
 
 def peak_memory(device: torch.device) -> int:

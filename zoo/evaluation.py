@@ -56,6 +56,11 @@ def evaluate(
         raise InputError(f"{name} is a cached copy of a repository on the Hub, which is not written to", hint)
     folder = place.folder
     model, facts = load(folder, device=device), cards.read_facts(folder)
+    if facts.training is None:
+        raise InputError(
+            f"{name} was not trained here: there is no data set to measure it on",
+            "Give it to another card's evaluation: zoo evaluate NAME --backbone ...",
+        )
     if neighbours is not None:
         check_neighbours(Path(neighbours), model)
     bench = _bench(model, facts, data, data_name, judge, backbone, limit, seed, progress)
@@ -92,7 +97,7 @@ def _bench(
     progress: bool,
 ) -> Bench:
     """The model, its judge, and both splits of the data, as each of them wants them."""
-    source, columns = str(data or facts.training.data), facts.training.columns
+    source, columns = str(data or facts.data), facts.training.columns if facts.training else {}
     # Whatever labels the recipe names are read, also those that its loop does not see.
     kind = next((kind for kind, column in LABELS.items() if column in columns), model.spec.batch)
 
@@ -127,7 +132,7 @@ def _bench(
 
 def _recipe(facts: cards.Facts) -> Any:
     """A card's recipe, None if that of a package which is not installed here."""
-    return registry().recipes.get(facts.training.recipe, (None, None))[1]
+    return registry().recipes.get(facts.training.recipe, (None, None))[1] if facts.training else None
 
 
 def _eyes(

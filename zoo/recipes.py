@@ -261,7 +261,7 @@ def is_finished(out: Path, todo: Plan) -> bool:
         whole = sha256(out / WEIGHTS) == read_config(out).weights.sha256
     except (ZooError, OSError):
         return False
-    return same and whole and facts.training.steps == todo.steps
+    return same and whole and facts.training is not None and facts.training.steps == todo.steps
 
 
 def _check_free(out: Path, todo: Plan, resume: bool) -> None:

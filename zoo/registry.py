@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -92,7 +92,11 @@ class Registry:
         for spec in specs:
             check_spec(spec)
         owners = {("family", name): self.provider(name).distribution for name in self.specs}
-        owners |= {("card", name): self.provider(spec.name).distribution for name, (spec, _) in self.recipes.items()}
+        owners |= {
+            ("card", name): self.provider(spec.name).distribution
+            for spec in self.specs.values()
+            for name in cards_of(spec)
+        }
         for kind, name in _names(specs):
             if (kind, name) in owners:
                 raise PluginError(f"{kind} {name!r} is taken by {owners[kind, name]}")
@@ -118,7 +122,7 @@ class Registry:
 
     def packaged_cards(self) -> dict[str, Path]:
         """Where the packages of plugins may hold cards of their recipes: `cards/NAME`, beside the plugin's modules."""
-        folders = {name: self.provider(spec.name).folder for name, (spec, _) in self.recipes.items()}
+        folders = {name: self.provider(spec.name).folder for spec in self.specs.values() for name in cards_of(spec)}
         return {name: folder / "cards" / name for name, folder in folders.items() if folder is not None}
 
     def refuse_set_aside(self, name: str) -> None:
@@ -165,11 +169,17 @@ def _specs(point: EntryPoint) -> list[ModelSpec]:
     return specs
 
 
+def cards_of(spec: ModelSpec) -> dict[str, str]:
+    """The cards that a family may have, by name, each with its summary: of its recipes, and converted ones."""
+    return {recipe.name: recipe.summary for recipe in spec.recipes} | dict(spec.converted)
+
+
 def _names(specs: list[ModelSpec]) -> list[tuple[str, str]]:
     """Every name the specs claim, with its kind; rubbish among them claims none."""
     good = [spec for spec in specs if isinstance(spec, ModelSpec) and isinstance(spec.recipes, tuple | list)]
-    cards = [recipe for spec in good for recipe in spec.recipes if isinstance(recipe, Recipe)]
-    return [("family", spec.name) for spec in good] + [("card", recipe.name) for recipe in cards]
+    cards = [recipe.name for spec in good for recipe in spec.recipes if isinstance(recipe, Recipe)]
+    cards += [name for spec in good if isinstance(spec.converted, Mapping) for name in spec.converted]
+    return [("family", spec.name) for spec in good] + [("card", name) for name in cards]
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,12 @@ OLDEST_API = 1
 
 CAPABILITIES = ("sample", "encode", "decode", "log_prob", "elbo", "translate", "complete", "infer", "features")
 BATCH_KINDS = ("images", "labelled", "attributes", "pairs", "unpaired")
-TASKS = ("unconditional-image-generation", "image-to-image", "image-classification")
+TASKS = (
+    "unconditional-image-generation",
+    "image-to-image",
+    "image-classification",
+    "image-feature-extraction",
+)
 """The Hub's pipeline tags."""
 
 TERMS = {
@@ -125,6 +130,8 @@ class ModelSpec:
     tiny_train: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `train` for the tiny model."""
     recipes: tuple[Recipe, ...] = ()
+    converted: Mapping[str, str] = field(default_factory=dict)
+    """Cards of weights that others trained, by name, each with a summary. No recipe makes them."""
     filters: Mapping[str, str] = field(default_factory=dict)
     """Input filters by name: import strings of functions (n, c, h, w) in [0, 1] -> the same."""
     evaluation: str = ""
@@ -152,7 +159,7 @@ def check_spec(spec: ModelSpec) -> None:
         value = getattr(spec, key)
         good = isinstance(value, tuple | list) and all(isinstance(item, kind) for item in value)
         expect(good, f"{key} must be a tuple of {kind.__name__}, found {value!r}")
-    for key in ("tiny", "tiny_train", "filters"):
+    for key in ("tiny", "tiny_train", "filters", "converted"):
         expect(isinstance(getattr(spec, key), Mapping), f"{key} must be a mapping, found {getattr(spec, key)!r}")
     expect(NAME.fullmatch(spec.name), "name must be lower-case words joined by hyphens, like 'cvae-gan'")
     expect(spec.task in TASKS, f"task {spec.task!r} is none of {', '.join(TASKS)}")
@@ -164,8 +171,10 @@ def check_spec(spec: ModelSpec) -> None:
         expect(capability in CAPABILITIES, f"capability {capability!r} is none of {', '.join(CAPABILITIES)}")
     for where in filter(None, (spec.module, spec.train, spec.evaluation, *spec.filters.values())):
         expect(IMPORT.fullmatch(where), f"{where!r} is no import string like 'package.module:attribute'")
-    names = [recipe.name for recipe in spec.recipes]
+    names = [*(recipe.name for recipe in spec.recipes), *spec.converted]
     expect(len(names) == len(set(names)), f"two recipes share a name: {names}")
+    for name in spec.converted:
+        expect(NAME.fullmatch(name), f"card name {name!r} must look like 'dcgan-celeba'")
     for recipe in spec.recipes:
         expect(
             recipe.batch in ("", *BATCH_KINDS), f"recipe {recipe.name!r}: batch {recipe.batch!r} is no kind of batch"

@@ -9,7 +9,7 @@ from zoo.conditions import Condition
 from zoo.spec import ModelSpec, Preparation, Recipe
 
 if TYPE_CHECKING:
-    from zoo.cards import Cost, Facts, Metric
+    from zoo.cards import Cost, Facts, Metric, Training
     from zoo.config import CardConfig
 
 Facet = tuple[str, str]
@@ -73,17 +73,10 @@ def card_rows(config: "CardConfig", spec: ModelSpec, conditions: Mapping[str, Co
 
 def fact_rows(facts: "Facts") -> list[Facet]:
     """How a card was made, how good it is, what it costs, and what it must not be used for."""
-    from zoo.cards import duration
-
-    training = facts.training
-    budget = (
-        f"{training.images:,} images of {training.data}, {training.steps:,} steps of {training.batch_size} "
-        f"({training.passes:.3g} passes), {duration(training.seconds)} on {training.device}"
-    )
     return [
         ("summary", facts.summary),
-        ("training", budget),
-        ("settings", _settings({"precision": training.precision, "seed": training.seed} | training.settings)),
+        *(_training(facts.training) if facts.training else []),
+        *([("origin", f"{facts.origin.source}; {facts.origin.file}")] if facts.origin else []),
         *(
             [(f"figure {metric.name}", _metric(metric)) for metric in facts.metrics]
             or [("figures", "not evaluated yet")]
@@ -92,6 +85,17 @@ def fact_rows(facts: "Facts") -> list[Facet]:
         ("licence", f"{facts.license}: {facts.data_terms}"),
         *[("limit", limit) for limit in facts.limits],
     ]
+
+
+def _training(training: "Training") -> list[Facet]:
+    from zoo.cards import duration
+
+    budget = (
+        f"{training.images:,} images of {training.data}, {training.steps:,} steps of {training.batch_size} "
+        f"({training.passes:.3g} passes), {duration(training.seconds)} on {training.device}"
+    )
+    settings = {"precision": training.precision, "seed": training.seed} | training.settings
+    return [("training", budget), ("settings", _settings(settings))]
 
 
 def _cost(cost: "Cost") -> str:

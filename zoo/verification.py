@@ -243,7 +243,7 @@ def _references(card: _Card) -> list[Check]:
 def _untouched(card: _Card) -> list[Check]:
     """What is left out is said."""
     n = len(card.facts.metrics)
-    why = f"{n} of them on {card.facts.training.data}: --data measures them again" if n else ""
+    why = f"{n} of them on {card.facts.data}: --data measures them again" if n else ""
     return [Check("figures", "skipped", why=why or f"none are recorded; {card.remedy} them")]
 
 
@@ -279,7 +279,7 @@ def _unrepeatable(card: _Card, distance: Metric | None, folder: Path, shipped: d
         return "translations of test images need them: --data measures again"
     if not shipped:
         return f"{folder.name} ships none: 'zoo evaluate {folder.name} --write' adds them"
-    theirs = cards.read_facts(folder).training.data
+    theirs = cards.read_facts(folder).data
     if distance.data != theirs:
         return f"measured on {distance.data}, and {folder.name} ships those of {theirs}: --data measures again"
     return ""
@@ -394,7 +394,7 @@ def _same_floor(recorded: Metric, again: Metric) -> bool:
 
 def _shipped_again(card: _Card, data: str | Path, seed: int) -> list[Check]:
     """Of a judge's card: the moments that it ships are those of the data."""
-    if "features" not in card.model.spec.capabilities:
+    if "features" not in card.model.spec.capabilities or card.facts.training is None:
         return []
     shipped = features.read_statistics(card.folder, card.model)
     columns, preparation = card.facts.training.columns, card.model.preparation

@@ -138,7 +138,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
         addresses=addresses,
         file=THUMBNAIL,
         families=sorted(families.items(), key=lambda item: item[1].lower()),
-        data=sorted({card.facts.training.data for card in collection()}),
+        data=sorted({card.facts.data for card in collection()}),
         capabilities=[capability for capability in CAPABILITIES if capability in able],
     )
     return html.replace(PLACE, tiles)

@@ -1,4 +1,4 @@
-"""Judges for zoo, classifiers that score what the other families make: plain data, no torch."""
+"""Judges for zoo, classifiers that score what the other families make, and a backbone: plain data, no torch."""
 
 import zoo
 
@@ -71,17 +71,48 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     columns={"image": "image", "attributes": ",".join(ATTRIBUTES)},
                     batch="attributes",
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
-                    config={"image_size": 64, "task": "attributes", "names": list(ATTRIBUTES)},
+                    config={
+                        "image_size": 64,
+                        "backbone": "tf_efficientnet_lite0",
+                        "enlarge": 96,
+                        "task": "attributes",
+                        "names": list(ATTRIBUTES),
+                    },
                     train={
-                        "steps": 2_000,
-                        "batch_size": 128,
+                        "steps": 1_300,
+                        "batch_size": 64,
+                        "lr": 5e-4,
+                        "pretrained": "imagenet-lite0",
                         "flip": True,
                         "jitter": True,
+                        "ema": 0.99,
                         "weights": "float16",
                     },
                     license="other",
                     limits=(*LIMITS, "The attributes are CelebA's labels, as its annotators saw them."),
                 ),
             ),
-        )
+        ),
+        zoo.ModelSpec(
+            name="backbone",
+            title="Backbone",
+            summary="a network without its classifier, whose features compare sets of images or start a judge",
+            paper="https://arxiv.org/abs/1905.11946",
+            citation="""@inproceedings{tan2019efficientnet,
+  title={{EfficientNet}: Rethinking Model Scaling for Convolutional Neural Networks},
+  author={Tan, Mingxing and Le, Quoc},
+  booktitle={International Conference on Machine Learning},
+  year={2019}
+}""",
+            task="image-feature-extraction",
+            module="zoo_judge.model:Backbone",
+            train="zoo_judge.train:train_backbone",
+            capabilities=("features",),
+            batch="labelled",
+            tiny={"image_size": 16, "channels": 1, "widths": [4, 4, 8, 8]},
+            converted={
+                "imagenet-lite0": "Features of EfficientNet-Lite0, trained on ImageNet by its authors: they compare "
+                "sets of images.",
+            },
+        ),
     ]

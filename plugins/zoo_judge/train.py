@@ -3,9 +3,11 @@
 import math
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 import zoo
-from zoo_judge.model import Judge
+from zoo_judge.model import Backbone, Judge
 
 
 def train(
@@ -16,16 +18,18 @@ def train(
     steps: int = 3_000,
     lr: float = 2e-3,
     weight_decay: float = 0.05,
+    pretrained: str = "",
 ) -> None:
-    """Minimise the cross-entropy; lr rises over the first twentieth of the steps, then falls to 0."""
+    """Minimise the cross-entropy; lr rises over the first twentieth of the steps, then falls to 0.
 
-    def rate(step: int) -> float:
-        warmup = max(1, steps // 20)
-        return min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-
+    pretrained: a card whose network the training starts from, its classifier left out; empty for random weights.
+    """
+    if pretrained:
+        start_from(model, pretrained)
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
+    run.settle(lambda model, noise: model(batches.at(int(noise.categorical(len(batches))[0]))[0]))
 
     for _ in run.steps(steps):
         x, y = next(batches)
@@ -34,3 +38,50 @@ def train(
         run.minimize(loss, optimizer)
         schedule.step()
         run.log(loss=loss)
+
+
+def train_backbone(
+    model: Backbone,
+    batches: zoo.Batches,
+    run: zoo.Run,
+    *,
+    steps: int = 100_000,
+    lr: float = 1e-3,
+    weight_decay: float = 0.05,
+) -> None:
+    """Learn features by telling classes apart: as `train`, with a linear classifier that is not published."""
+    classes = len(batches.dataset.names)
+    classifier = nn.Linear(model.net.num_features, classes)
+    parameters = [*model.parameters(), *classifier.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
+    run.prepare(model=model, classifier=classifier, optimizer=optimizer, schedule=schedule, batches=batches)
+
+    for _ in run.steps(steps):
+        x, y = next(batches)
+        with run.autocast():
+            logits = classifier(model.features(x))
+        loss = F.cross_entropy(logits.float(), y)
+        run.minimize(loss, optimizer)
+        schedule.step()
+        run.log(loss=loss)
+
+
+def rate(step: int, steps: int) -> float:
+    """Of the learning rate."""
+    warmup = max(1, steps // 20)
+    return min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+
+def start_from(model: Judge, card: str) -> None:
+    """Take over the tensors of the card's network, its classifier left out. ConfigError unless they fit."""
+    given, own = zoo.load(card, device="cpu").module.net.state_dict(), model.net.state_dict()
+    classifier = model.net.pretrained_cfg["classifier"] + "."
+    given = {key: value for key, value in given.items() if not key.startswith(classifier)}
+    misfits = [key for key, value in given.items() if key not in own or own[key].shape != value.shape]
+    if misfits:
+        raise zoo.ConfigError(
+            f"{card} does not fit the network: {misfits[0]} is not there, or of another shape",
+            "Give the backbone, widths and channels that the card has, or leave pretrained empty.",
+        )
+    model.net.load_state_dict(own | given)
