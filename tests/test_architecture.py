@@ -17,7 +17,7 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 # A room imports only from floors below its own, in its functions too.
 FLOORS = (
     {"_version", "errors", "folder"},
-    {"spec", "files", "conditions", "noise", "distances", "schedules"},
+    {"spec", "files", "conditions", "noise", "distances", "schedules", "devices"},
     {"hookspecs", "config", "images", "signing"},
     {"registry", "client"},
     # hub stands below model, not above it as the plan had it: `zoo.load` turns a name into a folder.

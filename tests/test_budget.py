@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo import budget, data
 from zoo.budget import Outcome, in_order, train_all
+from zoo.cards import read_facts
 from zoo.cli import app
 from zoo.errors import DataError, InputError, NotFoundError
 from zoo.recipes import PLAN
@@ -197,6 +198,27 @@ def test_unknown_names_are_refused_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
+def test_settings_of_the_call_are_those_of_every_recipe(
+    everything: Callable[..., dict[str, Outcome]], tmp_path: Path
+) -> None:
+    assert {outcome.state for outcome in everything(steps=3, lr=5e-4).values()} == {"finished"}
+    for name in NAMES:
+        training = read_facts(tmp_path / "runs" / name).training
+        assert training is not None
+        assert (training.steps, training.settings["lr"]) == (3, 5e-4)
+    assert {outcome.state for outcome in everything(steps=3, lr=5e-4).values()} == {"skipped"}
+
+
+def test_a_setting_that_no_recipe_knows_is_refused_before_anything_is_trained(
+    everything: Callable[..., dict[str, Outcome]], tmp_path: Path
+) -> None:
+    with pytest.raises(zoo.ConfigError, match="has no setting 'lrr'"):
+        everything(lrr=1)
+    assert not list(tmp_path.iterdir())
+    assert command("--all", "--out", str(tmp_path / "runs"), "--set", "lrr=1").exit_code == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_family_has_its_own_recipes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert set(in_order()) == set(registry().recipes)
@@ -238,9 +260,8 @@ def test_the_command_ends_with_a_table_and_fails_if_a_recipe_does(
     "words",
     [
         ["--all", "dcgan-first"],
-        ["--all", "--steps", "3"],
         ["--all", "--resume"],
-        ["--all", "--set", "lr=1"],
+        ["--all", "--limit", "3"],
         ["--all", "--data", "folder"],
         ["dcgan-first"],
         ["--out", "run"],

@@ -7,7 +7,7 @@ import torch
 
 import zoo
 from zoo import cost
-from zoo.model import machine
+from zoo.devices import machine
 from zoo.registry import registry
 from zoo.testing import Case
 

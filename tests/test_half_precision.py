@@ -44,4 +44,8 @@ def test_what_half_precision_lost_does_not_show(name: str) -> None:
     for key, value in other.module.state_dict().items():
         assert torch.equal(value.half(), card.module.state_dict()[key].half()), key
     images = smooth(card.preparation.size, card.preparation.channels)
-    assert 0 < disagreement(card, other, images, registry().recipe(name)[1].shown) <= AGREEMENT
+    if name in registry().recipes:
+        assert 0 < disagreement(card, other, images, registry().recipe(name)[1].shown) <= AGREEMENT
+    else:  # features have no range: their difference is a share of what they vary by
+        one, another = (model.features(images) for model in (card, other))
+        assert 0 < (one - another).square().mean().sqrt() <= 0.02 * one.std()

@@ -116,7 +116,7 @@ def test_a_pass_over_an_unpaired_set_is_one_over_its_larger_domain(faces: Path, 
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"lr": 2e-3}, {"ema": 0.0}, {"batch_size": 4}, {"flip": True}, {"precision": "float32"}],
+    [{"seed": 1}, {"lr": 2e-3}, {"ema": 0.0}, {"batch_size": 4}, {"flip": True}, {"precision": "bfloat16"}],
     ids=lambda change: next(iter(change)),
 )
 def test_overrides_change_the_weights(change: dict[str, Any], finished: Path, faces: Path, tmp_path: Path) -> None:

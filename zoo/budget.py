@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from zoo.errors import DataError, InputError, ZooError, did_you_mean
-from zoo.recipes import is_finished, planned, train
+from zoo.recipes import Plan, is_finished, planned, train
 from zoo.registry import registry
 from zoo.run import OutOfTime, reached
 
@@ -40,27 +40,33 @@ def train_all(
     budget: float | None = None,
     data: Mapping[str, str | Path] | None = None,
     device: str = "auto",
+    threads: int | None = None,
     progress: bool = True,
     report: Callable[[Outcome], object] | None = None,
+    **overrides: Any,
 ) -> list[Outcome]:
     """Train every recipe, or those of one family, each in the folder `out`/NAME; the same call again goes on.
 
     Judges come first. A folder that holds the finished card of its recipe is skipped. budget: minutes for all; the run
     that they end in stops between two steps with a checkpoint. Reading data and making a card are not interrupted, so
     that the call may take longer by one of these. data: folders of data sets, by the name that the recipes give them.
+    threads, overrides: as `zoo.train` takes them, for every recipe.
     report: called with each outcome as it is known.
 
-    Raises NotFoundError for an unknown family, InputError for a data set that no recipe names, or when several
-    processes share the work, which this does not; whatever goes wrong with one recipe is in its outcome.
+    Raises NotFoundError for an unknown family, ConfigError for an override that one of the recipes does not know,
+    InputError for a data set that no recipe names, or when several processes share the work, which this does not;
+    whatever goes wrong with one recipe is in its outcome.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("recipes after one another train in one process", "Start several processes for one recipe.")
     names, folders = in_order(family), {key: Path(folder).expanduser() for key, folder in (data or {}).items()}
     _check_data(names, folders)
+    plans = {name: planned(name, overrides, data_name=registry().recipe(name)[1].data) for name in names}
     deadline = None if budget is None else time.monotonic() + 60 * budget
     outcomes = []
     for name in names:
-        outcome = _attempt(name, Path(out).expanduser() / name, folders, deadline, device, progress)
+        options = {"device": device, "threads": threads, "progress": progress} | overrides
+        outcome = _attempt(plans[name], Path(out).expanduser() / name, folders, deadline, options)
         outcomes.append(outcome)
         if report is not None:
             report(outcome)
@@ -86,12 +92,12 @@ def _check_data(names: list[str], folders: Mapping[str, Path]) -> None:
 
 
 def _attempt(
-    name: str, out: Path, folders: Mapping[str, Path], deadline: float | None, device: str, progress: bool
+    todo: Plan, out: Path, folders: Mapping[str, Path], deadline: float | None, options: Mapping[str, Any]
 ) -> Outcome:
     """Train one recipe as far as the time allows."""
     started = time.monotonic()
     before = (0, 0.0)
-    batch_size = 0
+    name, batch_size = todo.recipe, todo.settings.batch_size
 
     def outcome(state: State, detail: str = "", error: Exception | None = None) -> Outcome:
         step, seconds = (now - then for now, then in zip(reached(out), before, strict=True))
@@ -99,9 +105,6 @@ def _attempt(
         return Outcome(name, state, detail, (time.monotonic() - started) / 60, speed, error)
 
     try:
-        recipe = registry().recipe(name)[1]
-        todo = planned(name, {}, data_name=recipe.data)
-        batch_size = todo.settings.batch_size
         if is_finished(out, todo):
             return Outcome(name, "skipped", "already there")
         if deadline is not None and started >= deadline:
@@ -110,12 +113,11 @@ def _attempt(
         train(
             name,
             out=out,
-            data=_folder(folders, recipe.data),
-            data_name=recipe.data,
+            data=_folder(folders, todo.data),
+            data_name=todo.data,
             resume=(out / "run.json").is_file(),
-            device=device,
-            progress=progress,
             budget=None if deadline is None else (deadline - started) / 60,
+            **options,
         )
     except OutOfTime as stop:
         return outcome("stopped", f"at step {stop.step} of {stop.total}")

@@ -179,7 +179,16 @@ class Case:
 
     def train(self, out: Path, steps: int, *, resume: bool = False, total: int | None = None) -> nn.Module:
         """The tiny model after `steps` steps of the family's own loop of `total`, from a checkpoint if it resumes."""
-        run = Run(out, seed=0, device="cpu", save_every=steps, resume=resume, progress=False)
+        run = Run(
+            out,
+            seed=0,
+            precision="float32",
+            device="cpu",
+            threads=torch.get_num_threads(),
+            save_every=steps,
+            resume=resume,
+            progress=False,
+        )
         return self.loop(run, self.batches(run, steps), total or steps)
 
     def loop(self, run: Run, batches: "_Stopping", total: int) -> nn.Module:

@@ -360,6 +360,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     column: Column = None,
     setting: Settings = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of the CPU; by default as many as are free, looked at now and then.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every recipe, judges first, where each stopped.")] = False,
     family: Annotated[str | None, typer.Option(help="With --all: only of this family.")] = None,
     budget: Annotated[
@@ -370,10 +373,10 @@ def train(
     own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
     overrides = _overrides(setting) | {key: value for key, value in own.items() if value is not None}
     if every:
-        alone = [name, data_name, card_name, limit, column, *overrides]
-        if resume or any(value is not None for value in alone):
-            ctx.fail("--all takes --family, --budget, --out, --data NAME=FOLDER and --device alone.")
-        return _train_all(out or Path("runs"), family, budget, data, device)
+        if resume or any(value is not None for value in (name, data_name, card_name, limit, column)):
+            ctx.fail("--all takes no NAME, --data-name, --card-name, --limit, --column or --resume.")
+        options = {"family": family, "budget": budget, "device": device, "threads": threads}
+        return _train_all(out or Path("runs"), data, options | overrides)
     if name is None or out is None or family is not None or len(data or ()) > 1:
         ctx.fail("Give NAME and --out, and --data once; or --all.")
     import zoo
@@ -391,6 +394,7 @@ def train(
             device=device,
             limit=limit,
             budget=budget,
+            threads=threads,
             **overrides,
         )
     except OutOfTime as stop:
@@ -400,7 +404,7 @@ def train(
     typer.echo(f"{out} is the card of {model.name}; see it with: zoo info {folder}")
 
 
-def _train_all(out: Path, family: str | None, budget: float | None, data: Sequence[str] | None, device: str) -> None:
+def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -> None:
     """Train recipe after recipe; a table at the end. Exit status 1 when one failed."""
     from zoo.budget import train_all
     from zoo.terminal import clean, show
@@ -413,11 +417,9 @@ def _train_all(out: Path, family: str | None, budget: float | None, data: Sequen
         folders[key] = folder
     outcomes = train_all(
         out,
-        family=family,
-        budget=budget,
         data=folders,
-        device=device,
         report=lambda outcome: typer.echo(clean(f"{outcome.recipe}: {outcome.state} {outcome.detail}"), err=True),
+        **options,
     )
     rows = [
         (
@@ -640,6 +642,7 @@ def _overrides(setting: Sequence[str] | None) -> dict[str, Any]:
         "progress",
         "limit",
         "budget",
+        "threads",
     }:
         raise typer.BadParameter(f"{key!r} is no setting of a recipe; see 'zoo train --help'", param_hint="--set")
     return overrides

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from zoo import cards
+from zoo.devices import machine
 from zoo.errors import ZooError
 from zoo.files import parse_json
 from zoo.folder import WEIGHTS
-from zoo.model import Model, load, machine
+from zoo.model import Model, load
 
 TIMES = 5
 

@@ -14,11 +14,12 @@ from zoo._version import __version__
 from zoo.bench import Bench
 from zoo.cost import cost
 from zoo.data import LABELS, Dataset, load_dataset
+from zoo.devices import machine
 from zoo.errors import InputError
 from zoo.features import Backbone, Statistics
 from zoo.images import Images
 from zoo.measures import measures, moments
-from zoo.model import Model, load, machine
+from zoo.model import Model, load
 from zoo.registry import registry
 
 

@@ -378,7 +378,16 @@ def _kill_one(case: Case, out: Path, wait: float) -> None:
 def _train_slowly(spec: ModelSpec, out: Path) -> None:
     """In a process of its own: resume, save every step, and leave time for a kill."""
     case = Case(spec)
-    run = Run(out, seed=0, device="cpu", save_every=1, resume=bool(checkpoints(out)), progress=False)
+    run = Run(
+        out,
+        seed=0,
+        precision="float32",
+        device="cpu",
+        threads=1,
+        save_every=1,
+        resume=bool(checkpoints(out)),
+        progress=False,
+    )
     batches = case.batches(run, STEPS)
     batches.pause = 0.1
     case.loop(run, batches, STEPS)

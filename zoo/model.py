@@ -4,7 +4,6 @@ import contextlib
 import inspect
 import math
 import os
-import platform
 import secrets
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from zoo import cards, conditions, hub, upload, weights
 from zoo._version import __version__
 from zoo.conditions import Condition
 from zoo.config import CardConfig, read_config
+from zoo.devices import DTYPES, pick_device, warn_if_slow
 from zoo.errors import CapabilityError, InputError
 from zoo.files import write_atomically
 from zoo.folder import CONFIG, LIMITS, WEIGHTS
@@ -78,9 +78,9 @@ class Model:
         place: Place | None = None,
     ) -> None:
         self.device = pick_device(device)
-        if dtype not in ("float32", "bfloat16", "float16"):
-            raise InputError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
-        self.dtype: torch.dtype = getattr(torch, dtype)
+        if dtype not in DTYPES:
+            raise InputError(f"dtype {dtype!r}: expected {', '.join(DTYPES)}")
+        self.dtype = DTYPES[dtype]
         self.module: Any = module.eval().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec, self.card, self.place = spec, card, place
 
@@ -389,33 +389,9 @@ def load_from(
 
         check_signature(place.folder, Path(key))
     module, spec, card = weights.load_module(place.folder)
-    return Model(module, spec, card, device=device, dtype=dtype, place=place)
-
-
-def pick_device(device: str) -> torch.device:
-    """`auto` is the best there is; anything else must exist."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}", "Use device='auto'."
-        ) from error
-    return chosen
-
-
-def machine(device: torch.device) -> str:
-    """The device in words that mean something to others."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    threads = torch.get_num_threads()
-    return f"CPU ({model}, {threads} thread{'' if threads == 1 else 's'})"
+    model = Model(module, spec, card, device=device, dtype=dtype, place=place)
+    warn_if_slow(model.device, dtype, "Leave dtype out.")
+    return model
 
 
 def fresh_seed(seed: int | None) -> int:

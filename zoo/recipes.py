@@ -23,11 +23,12 @@ from zoo import cards, pictures, weights
 from zoo._version import __version__
 from zoo.config import CardConfig, Config, WeightsFacts, read_config, validate
 from zoo.data import Batches, Dataset, domain_rows, load_dataset
+from zoo.devices import fast_precision, machine, pick_device, warn_if_slow
 from zoo.errors import ConfigError, DataError, InputError, NotFoundError, ZooError, did_you_mean
 from zoo.files import TEMPORARY, parse_json, read_json, sha256, to_json, write_atomically
 from zoo.folder import PICTURE, WEIGHTS
 from zoo.images import Images
-from zoo.model import Model, load, machine, pick_device
+from zoo.model import Model, load
 from zoo.registry import registry, resolve
 from zoo.rounding import as_stored
 from zoo.run import Run
@@ -43,7 +44,9 @@ class Settings(Config):
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """Of forward passes. `auto` is what the device is fast in, when the run begins; run.json and the card say what that
+    was."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights, which are then the published ones; 0 publishes the raw weights."""
     flip: bool = False
@@ -171,6 +174,7 @@ def train(
     progress: bool = True,
     limit: int | None = None,
     budget: float | None = None,
+    threads: int | None = None,
     **overrides: Any,
 ) -> Model:
     """Train the recipe `name` and return the model of the card that it leaves in the folder `out`.
@@ -181,6 +185,8 @@ def train(
     resume: go on from the newest checkpoint in `out`; all settings must be the same, only `steps` may grow.
     limit: use the first so many images. budget: minutes after which the run stops between two steps, with a checkpoint
     and without a card, by raising OutOfTime; reading the data counts, making the card does not.
+    threads: of the CPU; by default as many as are free, looked at now and then. Another number changes how sums are
+    rounded: a run that must be repeated to the last bit needs a fixed one.
     overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
 
     Raises NotFoundError, ConfigError, DataError, TrainingError; nothing that was in `out` is lost.
@@ -190,8 +196,7 @@ def train(
     source = str(data or recipe.data)
     todo = planned(name, overrides, data=data, data_name=data_name, card_name=card_name, columns=columns)
     out = Path(out).expanduser()
-    if device != "auto":
-        pick_device(device)
+    todo = with_precision(todo, out, pick_device(device))
     _check_free(out, todo, resume)
 
     preparation = Preparation(**todo.preparation)
@@ -204,6 +209,7 @@ def train(
         out,
         seed=settings.seed,
         precision=settings.precision,
+        threads=threads,
         ema=settings.ema,
         device=device,
         log_every=settings.log_every,
@@ -238,6 +244,30 @@ def train(
     return load(out, device=device)
 
 
+def with_precision(todo: Plan, out: Path, device: torch.device) -> Plan:
+    """The plan with what `auto` comes to: in a run that goes on what it began with, else what the device is fast in.
+
+    Warns where a precision that was asked for, or begun with on another machine, is slow here.
+    """
+    begun = begun_in(out)
+    precision = begun or fast_precision(device) if todo.settings.precision == "auto" else todo.settings.precision
+    why = "The run keeps what it began with." if precision == begun else "Leave precision at auto."
+    warn_if_slow(device, precision, why)
+    return _in(todo, precision)
+
+
+def _in(todo: Plan, precision: str) -> Plan:
+    return dataclasses.replace(todo, settings=todo.settings.model_copy(update={"precision": precision}))
+
+
+def begun_in(out: Path) -> Any:
+    """The precision that the run in this folder began with; None where there is no run."""
+    try:
+        return read_json(out / PLAN)["settings"]["precision"]
+    except (ZooError, OSError, KeyError, TypeError):
+        return None
+
+
 def _check_names(config: Mapping[str, Any], dataset: Dataset) -> None:
     """A model that names its classes or attributes must have as many as the data."""
     names = config.get("names")
@@ -255,6 +285,8 @@ def _slug(text: str) -> str:
 
 def is_finished(out: Path, todo: Plan) -> bool:
     """Whether `out` holds the whole card of this plan, with all its steps."""
+    if todo.settings.precision == "auto":
+        todo = _in(todo, begun_in(out) or "auto")
     try:
         facts = cards.read_facts(out)
         same = read_json(out / PLAN) == parse_json(_plan_text(todo).encode(), PLAN)

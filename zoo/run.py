@@ -2,7 +2,7 @@
 
 A loop reads like the paper's algorithm:
 
-    D, opt_D, opt_G = run.prepare(model=G, D=D, opt_D=..., opt_G=...)
+    G, D, opt_G, opt_D = run.prepare(model=G, D=D, opt_G=..., opt_D=...)
     for _ in run.steps(steps):
         x = next(batches)
         with run.autocast():
@@ -24,16 +24,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from zoo.devices import WINDOW, Threads, fast_precision, machine, pick_device, threads_in_words
 from zoo.errors import FormatError, InputError, TrainingError
 from zoo.files import new_folder, read_json, sha256, sweep, to_json, write_atomically
-from zoo.model import pick_device
 from zoo.noise import FreshNoise, Noise
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
-"""Of forward passes: float32 throughout; tf32, which on GPUs that can multiplies and convolves with 10-bit mantissas;
-bfloat16 is autocast, with tf32 for what stands outside of it."""
+PRECISIONS = ("auto", "float32", "tf32", "bfloat16")
+"""Of forward passes. auto: whichever the device is fast in. float32: throughout. tf32: on GPUs that can, multiplies and
+convolves with 10-bit mantissas. bfloat16: autocast, with tf32 for what stands outside of it."""
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the disk lies."""
+LOOK_EVERY = 60
+"""Seconds between two looks at how busy the machine is."""
 SETTLING = 64
 """Passes that measure batch-norm statistics, each of as many samples."""
 
@@ -50,6 +52,8 @@ class Run:
     """One training run in the folder `out`. It is called by the loop and calls nothing of the loop back.
 
     preview: called with the averaged module at every `sample_every` steps; what it returns is saved as a grid.
+    precision: `auto` becomes what the device is fast in. threads: of the CPU; by default as many as are free, looked at
+    when the run begins and every minute.
     deadline: by `time.monotonic()`; the first step that ends after it is saved and is the last: OutOfTime.
     """
 
@@ -58,7 +62,8 @@ class Run:
         out: str | Path,
         *,
         seed: int = 0,
-        precision: str = "float32",
+        precision: str = "auto",
+        threads: int | None = None,
         ema: float = 0.0,
         device: str | torch.device = "auto",
         log_every: int = 50,
@@ -73,10 +78,14 @@ class Run:
 
         if precision not in PRECISIONS:
             raise TrainingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}")
-        self.out, self.seed, self.precision, self.decay = Path(out), seed, precision, ema
+        if threads is not None and threads < 1:
+            raise TrainingError(f"threads must be at least 1, found {threads}")
+        self.out, self.seed, self.decay = Path(out), seed, ema
         chosen = pick_device(str(device))
         self._process = PartialState(cpu=chosen.type == "cpu")
         self.device = self._process.device if device == "auto" else chosen
+        self.precision = fast_precision(self.device) if precision == "auto" else precision
+        self.threads = threads
         self.rank, self.world = self._process.process_index, self._process.num_processes
         self.log_every, self.save_every, self.sample_every = log_every, save_every, sample_every
         self.progress, self.preview = progress and self.rank == 0, preview
@@ -166,7 +175,8 @@ class Run:
                 sweep(folder, older_than=0)
         started, before = time.perf_counter(), self.seconds
         log = _Log(self.out, self.step, active=self.rank == 0)
-        with log, self._bar(total) as advance, kernels(exact=self.precision == "float32"):
+        exact = self.precision == "float32"
+        with log, self._threaded() as adapt, self._bar(total) as advance, kernels(exact=exact):
             while self.step < total:
                 yield self.step
                 self.step += 1
@@ -182,6 +192,43 @@ class Run:
                     raise TrainingError(message, "Make room, then go on with --resume.") from error
                 if stopped:
                     raise OutOfTime(self.step, total, self.out)
+                adapt()
+
+    @contextlib.contextmanager
+    def _threaded(self) -> Iterator[Callable[[], None]]:
+        """As many threads as were asked for, or as are free: gives what looks again, once in a while."""
+        before = torch.get_num_threads()
+        adapting = self.threads is None and self.device.type == "cpu" and before > 1
+        load, looked = Threads(), time.monotonic()
+
+        def adapt() -> None:
+            nonlocal looked
+            if adapting and time.monotonic() - looked >= LOOK_EVERY:
+                looked = time.monotonic()
+                self._use(load.free())
+
+        try:
+            if adapting:
+                time.sleep(WINDOW)
+                self._use(load.free())
+            elif self.threads is not None:
+                torch.set_num_threads(self.threads)
+            self._say(f"on {machine(self.device)}, in {self.precision}")
+            yield adapt
+        finally:
+            torch.set_num_threads(before)
+
+    def _use(self, threads: int) -> None:
+        before = torch.get_num_threads()
+        if threads != before:
+            torch.set_num_threads(threads)
+            self._say(f"{threads_in_words(threads)} instead of {before}: as many cores are free")
+
+    def _say(self, text: str) -> None:
+        if self.progress:
+            import rich
+
+            rich.get_console().print(text, markup=False, highlight=False)
 
     def _out_of_time(self) -> bool:
         """Whether to stop after this step; several processes look at it together, at the steps that are logged."""

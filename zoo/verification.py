@@ -14,6 +14,7 @@ from zoo.bench import Bench, draw, is_binary, rounded
 from zoo.cards import Facts, Metric, Reference
 from zoo.config import read_config
 from zoo.data import load_dataset
+from zoo.devices import pick_device
 from zoo.distances import frechet_distance
 from zoo.errors import DataError, InputError, ZooError
 from zoo.evaluation import evaluate
@@ -21,7 +22,7 @@ from zoo.features import Statistics
 from zoo.folder import FACTS, LIMITS, PICTURE, README, SIGNATURE, WEIGHTS
 from zoo.images import Images, open_image
 from zoo.measures import moments
-from zoo.model import Model, load, pick_device
+from zoo.model import Model, load
 from zoo.recipes import PLAN
 
 FILES = {*LIMITS, ".gitattributes"}

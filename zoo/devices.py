@@ -1,0 +1,146 @@
+"""Which device, which precision it is fast in, how many threads are free, and what machine this is."""
+
+import contextlib
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from zoo.errors import InputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CLEARLY = 1.3
+"""How many times faster a precision must be to be chosen: a measurement on a busy machine is off by less."""
+SEVERAL = 2.5
+"""How many times slower than the best a choice may be without a word."""
+PASSES, PATIENCE = 6, 0.1
+"""Passes by which a precision is timed, and seconds after which there is none more."""
+WINDOW = 0.25
+"""Seconds over which the load of the machine is looked at when a run begins."""
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the best there is; anything else must exist."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}", "Use device='auto'."
+        ) from error
+    return chosen
+
+
+def machine(device: torch.device) -> str:
+    """The device in words that mean something to others."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"CPU ({model}, {threads_in_words(torch.get_num_threads())})"
+
+
+def threads_in_words(n: int) -> str:
+    return f"{n} thread{'' if n == 1 else 's'}"
+
+
+# --- precision
+
+
+def fast_precision(device: torch.device) -> str:
+    """What `precision="auto"` comes to: bfloat16 where the device multiplies clearly faster in it, on a GPU without
+    units for it tf32 if it has that, else float32.
+
+    A GPU is asked; any other device is measured, once a process, in about a tenth of a second.
+    """
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16"
+        return "tf32" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    return "bfloat16" if slowdown(device.type, "bfloat16") < 1 / CLEARLY else "float32"
+
+
+def warn_if_slow(device: torch.device, precision: str, instead: str) -> None:
+    """One warning where passes in this precision take several times as long here as in float32.
+
+    instead: what to do about it, a whole sentence.
+    """
+    if device.type == "cuda" or precision not in ("bfloat16", "float16"):
+        return
+    factor = slowdown(device.type, precision)
+    if factor >= SEVERAL:
+        warnings.warn(f"{precision} is {factor:.0f} times slower than float32 on this device. {instead}", stacklevel=3)
+
+
+@cache
+def slowdown(device: str, precision: str) -> float:
+    """How many times as long as in float32 a small convolution takes, there and back: below 1 is faster.
+
+    Infinite where the device cannot do it at all.
+    """
+
+    def seconds(net: torch.nn.Module, x: torch.Tensor, dtype: torch.dtype) -> float:
+        found: list[float] = []
+        while len(found) < PASSES and sum(found) < PATIENCE:
+            started = time.perf_counter()
+            with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                loss = net(x).float().sum()
+            torch.autograd.grad(loss, [*net.parameters()])[0].sum().item()  # .item() waits for the device
+            found.append(time.perf_counter() - started)
+        return min(found)
+
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            net = torch.nn.Sequential(
+                torch.nn.Conv2d(32, 32, 3, 1, 1), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3, 1, 1)
+            )
+            net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            x = torch.zeros(8, 32, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
+            return seconds(net, x, DTYPES[precision]) / seconds(net, x, torch.float32)
+    except RuntimeError:
+        return float("inf")
+
+
+# --- threads
+
+
+class Threads:
+    """As many threads as cores are free, up to as many as torch had: two that share a core with somebody else's work
+    wait for each other at every operation, and are several times slower than one.
+
+    look: returns the seconds of work that all processes of the machine have done, and this one; None where the system
+    does not tell, and then nothing is ever changed.
+    """
+
+    def __init__(self, look: Callable[[], tuple[float, float] | None] | None = None) -> None:
+        self._look = look or work_done
+        self._most = torch.get_num_threads()
+        self._then, self._before = time.monotonic(), self._look()
+
+    def free(self) -> int:
+        """How many were free since the last call."""
+        now, done = time.monotonic(), self._look()
+        passed, before = now - self._then, self._before
+        self._then, self._before = now, done
+        if before is None or done is None or passed <= 0:
+            return self._most
+        others = max(0.0, (done[0] - before[0]) - (done[1] - before[1])) / passed
+        return max(1, min(self._most, round((os.cpu_count() or 1) - others)))
+
+
+def work_done() -> tuple[float, float] | None:
+    """Seconds of work by all processes since the machine started, and by this one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:8]]
+        idle = ticks[3] + ticks[4]  # to wait for a disk is to be idle, too
+        return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK"), time.process_time()
+    return None
