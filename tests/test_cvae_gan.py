@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -430,6 +431,7 @@ class Oracle:
     """A judge that knows which images were asked for as what: it reads the class from the corner pixel."""
 
     name = "oracle"
+    config = SimpleNamespace(names=("a", "b", "c"))
 
     def infer(self, images: Tensor, batch_size: int = 64) -> dict[str, Tensor]:
         return {"label": F.one_hot((images[:, 0, 0, 0] * 3).long().clamp(max=2), 3).float()}

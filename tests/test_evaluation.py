@@ -1,5 +1,6 @@
 """Figures: each against a case whose answer is known, and the way they take into a card."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -52,6 +53,62 @@ def test_a_model_that_shows_training_images_is_found_out() -> None:
     assert copied.name == "nearest_neighbour_ratio"
     assert (copied.value, copied.n) == (0, 20)
     assert unseen.value == pytest.approx(1)
+
+
+def test_a_model_that_shows_training_images_mirrored_is_found_out() -> None:
+    test, train = dataset(20, "test"), dataset(40)
+    (copied,) = memorisation(bench("dcgan", Shows(train.images.flip(3) / 255), test, train))
+    assert (copied.value, copied.n) == (0, 20)
+
+
+# --- parts of a split
+
+
+def sorted_by_class(n: int = 100) -> Dataset:
+    """Black images, then white ones, as a set may be sorted."""
+    labels = (torch.arange(n) >= n // 2).long()
+    images = (255 * labels).to(torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16).contiguous()
+    return Dataset("made", "test", images, labels=labels, names=("black", "white"))
+
+
+def test_a_part_of_a_split_is_random_and_the_same_for_a_seed() -> None:
+    whole = sorted_by_class()
+    measured = bench("dcgan", Shows(whole.images / 255), whole, whole)
+    rows = measured.some(whole, 40)
+    assert whole.labels is not None
+    assert 10 < whole.labels[rows].sum() < 30  # the first 40 have none
+    assert torch.equal(rows, measured.some(whole, 40))
+    assert len(rows.unique()) == 40
+    assert not torch.equal(rows, dataclasses.replace(measured, seed=1).some(whole, 40))
+    assert not torch.equal(rows, measured.some(dataclasses.replace(whole, split="train"), 40))
+    assert measured.some(whole, 100).tolist() == measured.some(whole, None).tolist() == list(range(100))
+
+
+def test_a_part_is_translated_and_compared_with_its_own_targets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(benches, "MAX_SAMPLES", 30)
+    images = torch.randint(0, 256, (80, 3, 16, 16), dtype=torch.uint8)
+    whole = Dataset("made", "test", images, inputs=images)
+    measured = bench("pix2pix", Same(), whole, whole)
+    l1, *_ = paired_error(measured)
+    assert (l1.n, l1.value) == (30, pytest.approx(0, abs=1e-6))
+    assert not torch.equal(measured.samples, images[:30] / 255)
+
+
+class Same(nn.Module):
+    """Translates each image into itself."""
+
+    def translate(self, x: Tensor, noise: Any = None) -> Tensor:
+        return x
+
+
+def test_the_error_of_a_ratio_is_what_it_varies_by() -> None:
+    draws = torch.rand(300, 2, 200, generator=torch.Generator().manual_seed(0))
+    varies = (draws[:, 0].mean(1) / draws[:, 1].mean(1)).std().item()
+    value, error = measures.ratio(draws[0, 0], draws[0, 1], lambda x: x.mean(-1), seed=0)
+    assert value == pytest.approx((draws[0, 0].mean() / draws[0, 1].mean()).item())
+    assert error == pytest.approx(varies, rel=0.3)
 
 
 def test_means_of_binary_pixels_are_compared_with_grey_values_and_draws_with_draws() -> None:
@@ -191,7 +248,8 @@ def test_class_accuracy_is_the_share_judged_as_asked(wrong: int, monkeypatch: py
     judge = Case(registry().spec("judge")).wrap(Reads())
     measured = replace(bench("dcgan", Paints(wrong), test, test), judge=judge)
     (found,) = class_accuracy(measured)
-    assert (found.value, found.n, found.baseline) == (1 - wrong / 10, 100, "test images: 0.1")
+    assert (found.value, found.n) == (1 - wrong / 10, 100)
+    assert found.ceiling == pytest.approx(0.1)  # of each class as of the others: the judge is right on all f alone
 
 
 # --- figures of a card

@@ -109,6 +109,18 @@ def test_a_distance_in_a_judges_features_is_called_by_the_judge_and_never_fid() 
     assert inception.names() == ("fid", "kid")
 
 
+def test_distances_are_measured_in_a_second_backbones_features_too() -> None:
+    first = of_judge(judge())
+    second = replace(first, name="other", look=lambda images: 3 * first.look(images))
+    both = replace(bench(TRAIN.images / 255), second=second)
+    figures = {metric.name: metric for metric in fidelity(both)}
+    assert [*figures][-3:] == ["coverage", "fd-other", "kd-other"]
+    assert figures["fd-other"].value == pytest.approx(figures["fd-other"].floor)
+    assert figures["fd-other"].value != figures["fd-tiny"].value
+    assert figures["fd-other"].reference is not None
+    assert figures["fd-other"].reference.statistics == statistics(second(TEST.images / 255)).sha256
+
+
 def test_every_figure_says_whose_features_it_is_of_and_which_real_images() -> None:
     eyes = of_judge(judge())
     for metric in found(TRAIN.images / 255).values():

@@ -466,9 +466,12 @@ def test_the_judges_verdicts_on_translations_are_counted_where_something_was_to_
     assert [found[f"attribute_accuracy_{name}"].n for name in NAMES] == [8, 8, 8, 12, 12]
     assert found["attribute_accuracy"].value == pytest.approx(2 / 5)
     assert found["attributes_kept"].value == 1
-    # On the images themselves it is right about hair by thirds, and about the others by halves.
-    right = (2 / 3 + 1 / 3 + 2 / 3 + 1 / 2 + 1 / 2) / 5
-    assert found["attribute_accuracy"].baseline == f"test images by their labels: {right:.4g}"
+    # Of real images with what was asked for it sees all blond ones as blond, none of the others' hair, and of the rest
+    # those that lack Male, and those that have Young: no translation could do better.
+    ceilings = {name: found[f"attribute_accuracy_{name}"].ceiling for name in NAMES}
+    assert ceilings == {"Black_Hair": 0, "Blond_Hair": 1, "Brown_Hair": 0, "Male": 0.5, "Young": 0.5}
+    assert found["attribute_accuracy"].ceiling == pytest.approx(2 / 5)
+    assert 0 < found["attribute_accuracy"].uncertainty < 0.2
 
 
 def test_without_a_judge_of_these_attributes_nothing_is_said_of_them() -> None:

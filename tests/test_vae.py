@@ -15,6 +15,7 @@ from zoo_vae.train import train
 import zoo
 from zoo.data import Batches, Dataset
 from zoo.evaluation import Bench
+from zoo.registry import registry
 from zoo.testing import Case
 
 BINARY = VAE.Config(image_size=8, latent_dim=3, widths=(4,), hidden=8)
@@ -473,3 +474,13 @@ def test_a_training_image_is_a_fresh_bernoulli_draw_each_time() -> None:
     grey = levels[0].float() / 255
     errors = (draws.mean((0, 1)) - grey) / (grey * (1 - grey) / (40 * 64)).sqrt().clamp_min(1e-6)
     assert errors.abs().max() < 5
+
+
+def test_grey_images_are_cut_at_a_half_for_a_likelihood_and_that_is_said() -> None:
+    case = Case(registry().spec("vae"))
+    model = case.wrap(VAE(BINARY))
+    model.card = model.card.model_copy(update={"preparation": zoo.Preparation(size=8, mode="L", binarize=True)})
+    grey = torch.rand(4, 1, 8, 8)
+    with pytest.warns(UserWarning, match="grey values given were cut at 1/2"):
+        found = model.elbo(grey, seed=1)
+    assert torch.equal(found, model.elbo((grey >= 0.5).float(), seed=1))  # without a warning, else it would raise

@@ -78,6 +78,7 @@ def _few_draws() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measures, "IMPORTANCE_SAMPLES", 10)
         patch.setattr(measures, "sliced_wasserstein", partial(sliced_wasserstein, patches=4, directions=16))
+        patch.setattr(evaluation, "SECOND", "")  # no second backbone: it takes longer than all else
         patch.setattr(evaluation, "cost", cost.measure)  # in this process: its memory does not matter here
         yield
 

@@ -90,6 +90,8 @@ class Metric(Config):
     protocol: str
     floor: float | None = None
     """The same figure of as many training images, in place of samples: what the data themselves come to."""
+    ceiling: float | None = None
+    """Of an accuracy: that of real images which have what was asked for. No model can be expected to do better."""
     baseline: str = ""
     """What else the figure may be compared with."""
     reference: Reference | None = None
@@ -285,7 +287,8 @@ def figure(metric: Metric) -> str:
 def beside_it(metric: Metric) -> str:
     """What a figure may be compared with: the data themselves, and what else its measure found."""
     floor = "" if metric.floor is None else f"training images: {metric.floor:.4g}"
-    return "; ".join(filter(None, (floor, metric.baseline)))
+    ceiling = "" if metric.ceiling is None else f"real images that have it: {metric.ceiling:.4g}"
+    return "; ".join(filter(None, (floor, ceiling, metric.baseline)))
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,8 @@ PATCH = 7
 """Side of the patches whose distributions the sliced Wasserstein distance compares."""
 BLOCK = 100
 """Images of a set in a block of the kernel distance, at most."""
+GROUPS = 10
+"""Parts of a set that its jackknife leaves out in turn."""
 CHUNK = 256
 """Images whose distances to a whole set are held at once: 20 MB against 10,000 images."""
 ROUND_OFF = 1e-6
@@ -67,9 +69,9 @@ def _patches(x: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 
 
 def detail(x: Tensor) -> Tensor:
-    """Mean over images of the variance over pixels of the 3x3 Laplacian of their grey values."""
+    """(n,): of each image the variance over pixels of the 3x3 Laplacian of its grey values."""
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
-    return F.conv2d(x.mean(1, keepdim=True), kernel).flatten(1).var(1).mean()
+    return F.conv2d(x.mean(1, keepdim=True), kernel).flatten(1).var(1)
 
 
 def nearest(x: Tensor, among: Tensor, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
@@ -111,6 +113,18 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
     # precision that the square roots of AB's eigenvalues lose: those of round-off are 1e-8 instead of 1e-16.
     overlap = torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()
     return max(0.0, float(apart + spread - 2 * overlap))
+
+
+def frechet_error(features: Tensor, mean: Tensor, cov: Tensor, groups: int = GROUPS) -> float:
+    """Standard error of the Fréchet distance of features (n, d) to a fixed Gaussian, mean (d,) and cov (d, d).
+
+    By the jackknife that leaves out one of `groups` groups at a time (Efron and Tibshirani 1993, chapter 11): what the
+    distance varies by from one set of as many samples to the next. Nothing of the fixed Gaussian's own error is in it.
+    """
+    _check(2 * groups, f"a jackknife of {groups} groups", features=features)
+    parts = torch.arange(len(features)) % groups
+    left = [frechet_distance(*moments(features[parts != group]), mean, cov) for group in range(groups)]
+    return float(math.sqrt(groups - 1) * torch.tensor(left, dtype=torch.float64).std(correction=0))
 
 
 def _factor(cov: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from zoo.images import Images
 from zoo.measures import measures, moments
 from zoo.model import Model, load
 from zoo.registry import registry
+
+SECOND = "imagenet-lite0"
+"""The card whose features measure distances once more."""
 
 
 def evaluate(
@@ -41,8 +45,9 @@ def evaluate(
 
     data: the data set, by Hub name or folder; by default the one the card names. data_name: what the figures call it.
     judge: the card of a classifier that judges what the model makes; by default the one that the card's recipe names.
-    backbone: whose features compare sets of images: by default the judge's; any timm model, or `inception` for the
-    usual FID, whose weights are then downloaded.
+    backbone: whose features compare sets of images: by default the judge's, and for the distances once more those of
+    `imagenet-lite0`, if that card is here. Instead of both any timm model, or `inception` for the usual FID, whose
+    weights are then downloaded.
     limit: the first so many images of each split, for a quick look; such figures are not written.
     neighbours: a picture file for the first samples, each above its nearest training images. It shows images of the
     data set, so it cannot be put into a card.
@@ -125,6 +130,7 @@ def _bench(
         progress,
         verdicts,
         eyes,
+        _second(model, backbone) if eyes else None,
         shipped,
         {} if same else read(own, "images"),
         facts.picture_rows[-1] if facts.picture_rows else {},
@@ -145,6 +151,14 @@ def _eyes(
     if judge is None or named is None or "features" not in judge.spec.capabilities:
         return None, {}
     return features.of_judge(judge), features.read_statistics(hub.locate(named), judge)
+
+
+def _second(model: Model, backbone: str | None) -> Backbone | None:
+    """ImageNet's features, beside those of a judge; None where other features were asked for, or without that card."""
+    if backbone is not None or SECOND not in hub.bundled():
+        return None
+    # Prepared as the judge's images are: the same square of each photo.
+    return replace(features.of_judge(load(SECOND, device=str(model.device))), preparation=None)
 
 
 def software() -> dict[str, str]:
@@ -194,9 +208,11 @@ def check_neighbours(path: Path, model: Model) -> None:
 
 
 def show_neighbours(bench: Bench, path: Path, samples: int = 12, each: int = 4) -> None:
-    """Columns of a sample and below it its nearest training images, the nearest first, by pixel distance."""
+    """Columns of a sample and below it its nearest training images or their mirror images, the nearest first, by pixel
+    distance."""
     made = bench.samples[:samples]
     train = bench.images_like(bench.samples, bench.train)
+    train = torch.cat([train, train.flip(3)])
     order = torch.cdist(made.flatten(1), train.flatten(1)).argsort(1)[:, :each]
     rows = [made, *(train[order[:, k]] for k in range(order.shape[1]))]
     Images(torch.cat(rows), columns=len(made)).save(path)

@@ -294,6 +294,11 @@ def crop_and_resize(picture: Image.Image, preparation: Preparation) -> "npt.NDAr
     return array.reshape(preparation.size, preparation.size, -1)
 
 
+def is_binary(x: Tensor) -> bool:
+    """Whether every value is 0 or 1."""
+    return bool(((x == 0) | (x == 1)).all())
+
+
 def binary(x: Tensor) -> Tensor:
     """Cut at 1/2: what a given grey image means to a model of binary images."""
     return (x >= 0.5).float()

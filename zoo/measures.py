@@ -7,19 +7,22 @@ import torch
 from torch import Tensor
 
 from zoo import cards, features
-from zoo.bench import MAX_SAMPLES, Bench, binary_draw, is_binary, mean_and_error
+from zoo.bench import MAX_SAMPLES, Bench, binary_draw, mean_and_error
 from zoo.conditions import Categorical
 from zoo.distances import (
+    GROUPS,
     PATCH,
     density_coverage,
     detail,
     frechet_distance,
+    frechet_error,
     kernel_distance,
     nearest,
     precision_recall,
     sliced_wasserstein,
 )
 from zoo.features import Backbone, Statistics
+from zoo.images import is_binary
 from zoo.model import Model
 from zoo.noise import Noise
 from zoo.registry import resolve
@@ -30,6 +33,10 @@ MAX_WEIGHED = 10**9
 """Pixels that the importance-weighted bound decodes in all; it takes fewer images where these are large."""
 MAX_DECODED = 1 << 25
 """Pixels that are decoded at once: 128 MiB, and a few times that in the decoder."""
+RESAMPLES = 500
+"""Of the values that a ratio is made of, for its standard error."""
+MOST_DIMENSIONS = 512
+"""Of features whose Fréchet distance gets a standard error: it takes ten distances more, each like d^3."""
 FEWEST = 50
 """Images of a set whose features say something of its distribution."""
 
@@ -75,9 +82,11 @@ def bound(bench: Bench) -> list[cards.Metric]:
         )
     if hasattr(model.module, "log_weights"):
         images = min(IMPORTANCE_IMAGES, max(1, MAX_WEIGHED // (IMPORTANCE_SAMPLES * x[0].numel())))
-        few = {key: labels[:images] for key, labels in given.items()}
-        tight = importance_bound(model, x[:images], IMPORTANCE_SAMPLES, bench.seed, **few)
-        protocol = f"{told}log of the mean of k = {IMPORTANCE_SAMPLES} importance weights; {_pixels(model)}"
+        rows = bench.some(bench.test, images)
+        few = {key: labels[rows] for key, labels in given.items()}
+        tight = importance_bound(model, x[rows], IMPORTANCE_SAMPLES, bench.seed, **few)
+        chosen = "" if len(rows) == len(x) else f"{len(rows)} random test images; "
+        protocol = f"{told}{chosen}log of the mean of k = {IMPORTANCE_SAMPLES} importance weights; {_pixels(model)}"
         found.append(bench.metric("importance_weighted_bound", tight, "higher", protocol, unit="nats"))
     return found
 
@@ -131,7 +140,7 @@ def distance(bench: Bench) -> list[cards.Metric]:
     value, least = (1000 * sliced_wasserstein(x, real, bench.seed) for x in (made, floor))
     protocol = (
         f"mean over Laplacian pyramid levels down to 16 pixels (Karras et al. 2018, section 5), times 1000; "
-        f"{n} {_what(bench)} against the first {n} test images, 128 patches of 7x7 an image, 512 directions"
+        f"{n} {_what(bench)} against {n} random test images, 128 patches of 7x7 an image, 512 directions"
     )
     return [bench.metric("sliced_wasserstein", value, "lower", protocol, n=n, floor=least)]
 
@@ -143,24 +152,35 @@ def _what(bench: Bench) -> str:
 def sharpness(bench: Bench) -> list[cards.Metric]:
     """How much fine detail samples have, as a share of what test images have."""
     made, n = bench.samples, len(bench.samples)
-    real = bench.images_like(made, bench.test, n)
+    ours, real = (detail(x) for x in (made, bench.images_like(made, bench.test, n)))
+    value, error = ratio(ours, real, lambda x: x.mean(-1), bench.seed)
     protocol = (
-        f"mean variance of the Laplacian of {n} {_what(bench)} over that of {n} test images; 1 is as sharp, 0 is flat"
+        f"mean variance of the Laplacian of {n} {_what(bench)} over that of {n} random test images; 1 is as sharp, "
+        "0 is flat"
     )
-    return [bench.metric("sharpness", (detail(made) / detail(real)).item(), "higher", protocol, n=n)]
+    return [bench.metric("sharpness", value, "higher", protocol, n=n, uncertainty=error)]
 
 
 def fidelity(bench: Bench) -> list[cards.Metric]:
-    """How far samples are from test images in the backbone's features, and how much of them they cover.
+    """How far samples are from test images in the backbone's features, and how much of them they cover; and how far in
+    the second backbone's.
 
     Training images, as many, are measured in the samples' place: the floor.
     """
-    backbone = bench.backbone
-    assert backbone is not None
+    assert bench.backbone is not None
+    return [*_seen_by(bench, bench.backbone), *(_seen_by(bench, bench.second)[:2] if bench.second else [])]
+
+
+def _seen_by(bench: Bench, backbone: Backbone) -> list[cards.Metric]:
+    """The two distances in a backbone's features, and the shares."""
     n = min(len(bench.samples), len(bench.train))
-    made, train, test = backbone(bench.samples[:n]), bench.seen(bench.train, n), bench.seen(bench.test)
-    real = _reference(bench, test)
-    found, floor = (_compared(x, test[:n], real, backbone) for x in (made, train))
+    made, train, test = (
+        backbone(bench.samples[:n]),
+        bench.seen(bench.train, backbone, n),
+        bench.seen(bench.test, backbone),
+    )
+    real, some = _reference(bench, backbone, test), test[bench.some(bench.test, n)]
+    found, floor = (_compared(x, some, real, backbone) for x in (made, train))
     source = cards.Reference(
         backbone=backbone.name, weights=backbone.weights, resize=backbone.resize, statistics=real.sha256, n=real.n
     )
@@ -170,7 +190,7 @@ def fidelity(bench: Bench) -> list[cards.Metric]:
             name,
             value,
             "lower" if name in backbone.names() else "higher",
-            f"{protocol}; {sets.format(real.n if name == backbone.names()[0] else f'the first {n}')}",
+            f"{protocol}; {sets.format(real.n if name == backbone.names()[0] else f'{n} random')}",
             n=n,
             uncertainty=error,
             floor=floor[name][0],
@@ -202,12 +222,17 @@ def _compared(
     density, coverage = density_coverage(real, made)
     shares = {"precision": precision, "recall": recall, "density": density, "coverage": coverage}
     means = {key: mean_and_error(values.double()) for key, values in shares.items()}
-    return {fd: (distance, None), kd: kernel_distance(real, made), **means}
+    error = None
+    if ours.mean.numel() <= MOST_DIMENSIONS and len(made) >= 2 * GROUPS:
+        error = frechet_error(made, statistics.mean, statistics.covariance)
+    return {fd: (distance, error), kd: kernel_distance(real, made), **means}
 
 
-def _reference(bench: Bench, test: Tensor) -> Statistics:
+def _reference(bench: Bench, backbone: Backbone, test: Tensor) -> Statistics:
     """Moments of the real images: what the judge's card ships, if it is of these images, so that all say the same."""
     here = features.statistics(test)
+    if backbone is not bench.backbone:
+        return here
     shipped = bench.shipped.get("binary" if is_binary(bench.samples) else "test")
     return shipped if shipped is not None and shipped.agrees(here) else here
 
@@ -228,25 +253,34 @@ def class_accuracy(bench: Bench) -> list[cards.Metric]:
     made = bench.model.sample(n, seed=bench.seed, label=asked)
     right = bench.judge.infer(made, batch_size=256)["label"].argmax(1) == asked
     protocol = f"{n} samples, every class equally often, judged by {bench.judge.name}"
-    baseline = ""
-    if bench.test.labels is not None:
-        seen = bench.judge.infer(bench.test.images.float() / 255, batch_size=256)["label"].argmax(1)
-        baseline = f"test images: {(seen == bench.test.labels).float().mean():.4g}"
-    return [bench.metric("class_accuracy", right.float(), "higher", protocol, baseline=baseline)]
+    ceiling = None if bench.test.labels is None else bench.hit_rates.mean().item()
+    return [bench.metric("class_accuracy", right.float(), "higher", protocol, ceiling=ceiling)]
 
 
 def memorisation(bench: Bench) -> list[cards.Metric]:
     """How near samples come to the training set, against how near unseen images come: about 1 or more is no copying."""
     samples, n = bench.samples, len(bench.samples)
-    train, test = (bench.images_like(samples, split) for split in (bench.train, bench.test))
-    (made, _), (held_out, _) = nearest(samples, train), nearest(test[:n], train)
-    ratio = (made.median() / held_out.median()).item()
+    train, test = bench.images_like(samples, bench.train), bench.images_like(samples, bench.test, n)
+    made, held_out = (nearest(x, train)[0].minimum(nearest(x.flip(3), train)[0]) for x in (samples, test))
+    value, error = ratio(made, held_out, lambda x: x.median(-1).values, bench.seed)
     protocol = (
-        f"median Euclidean pixel distance to the nearest of {len(train)} training images: "
-        f"{n} {_what(bench)} {made.median():.3g}, {n} test images {held_out.median():.3g}; the ratio, "
+        f"median Euclidean pixel distance to the nearest of {len(train)} training images and their mirror images: "
+        f"{n} {_what(bench)} {made.median():.3g}, {n} random test images {held_out.median():.3g}; the ratio, "
         f"which is 0 for copies, and below 1 for blurred images too"
     )
-    return [bench.metric("nearest_neighbour_ratio", ratio, "higher", protocol, n=n)]
+    return [bench.metric("nearest_neighbour_ratio", value, "higher", protocol, n=n, uncertainty=error)]
+
+
+def ratio(a: Tensor, b: Tensor, summary: Callable[[Tensor], Tensor], seed: int) -> tuple[float, float | None]:
+    """summary(a) / summary(b) of values (n,) and (m,), with its standard error by the bootstrap (Efron 1979).
+
+    One value has no standard error.
+    """
+    if min(len(a), len(b)) < 2:
+        return (summary(a) / summary(b)).item(), None
+    draws = torch.Generator().manual_seed(seed)
+    again = [x[torch.randint(len(x), (RESAMPLES, len(x)), generator=draws)] for x in (a, b)]
+    return (summary(a) / summary(b)).item(), (summary(again[0]) / summary(again[1])).std().item()
 
 
 def paired_error(bench: Bench) -> list[cards.Metric]:
@@ -254,7 +288,7 @@ def paired_error(bench: Bench) -> list[cards.Metric]:
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     made = bench.samples
-    target = bench.images(bench.test)[: len(made)]
+    target = bench.images(bench.test)[bench.some(bench.test, len(made))]
     l1 = (made - target).abs().flatten(1).mean(1)
     psnr = peak_signal_noise_ratio(made, target, 1.0, reduction="none", dim=(1, 2, 3))
     ssim = structural_similarity_index_measure(made, target, data_range=1.0, reduction="none")

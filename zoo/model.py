@@ -1,12 +1,14 @@
 """The handle that `zoo.load` returns: names and pictures outside, tensors and a plain module inside."""
 
 import contextlib
+import dataclasses
 import inspect
 import math
 import os
 import secrets
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,7 @@ from zoo.errors import CapabilityError, InputError
 from zoo.files import write_atomically
 from zoo.folder import CONFIG, LIMITS, WEIGHTS
 from zoo.hub import Place
-from zoo.images import Images, prepare
+from zoo.images import Images, binary, is_binary, prepare
 from zoo.noise import Noise
 from zoo.registry import resolve
 from zoo.spec import ModelSpec, Preparation
@@ -235,20 +237,25 @@ class Model:
     def log_prob(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
         """Exact log-probability (n,) in nats of each image on its grid of levels (256, or 2 for binary images).
 
-        Of a model of continuous images: the exact log-density per cell of that grid.
+        Of a model of continuous images: the exact log-density per cell of that grid. A model of binary images was
+        trained on draws of grey values, so the probability of a grey image is not defined: it is cut at 1/2, with a
+        warning.
         """
-        return cast(Tensor, self._map("log_prob", self.prepare(images), given, batch_size))
+        return cast(Tensor, self._map("log_prob", self._on_levels(images), given, batch_size))
 
     @needs("log_prob")
     def bits_per_dim(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
         """-log_prob / (dimensions x ln 2), (n,)."""
-        x = self.prepare(images)
+        x = self._on_levels(images)
         return -self.log_prob(x, batch_size=batch_size, **given) / (x[0].numel() * math.log(2))
 
     @needs("elbo")
     def elbo(self, images: Any, *, seed: int = 0, batch_size: int = 64, **given: Any) -> Tensor:
-        """One-draw estimate (n,) in nats of each image's evidence lower bound; its mean is at most log_prob."""
-        return cast(Tensor, self._map("elbo", self.prepare(images), given, batch_size, seed))
+        """One-draw estimate (n,) in nats of each image's evidence lower bound; its mean is at most log_prob.
+
+        Grey images are cut at 1/2 for a model of binary ones, as `log_prob` does it.
+        """
+        return cast(Tensor, self._map("elbo", self._on_levels(images), given, batch_size, seed))
 
     @needs("translate")
     def translate(
@@ -290,6 +297,18 @@ class Model:
         x = prepare(images, self.preparation)
         name = self.preparation.filter
         return resolve(self.spec.filters[name])(x) if filtered and name is not None else x
+
+    def _on_levels(self, images: Any) -> Tensor:
+        """Images whose probability is asked for. Of a model of binary images only binary ones have any."""
+        x = prepare(images, dataclasses.replace(self.preparation, binarize=False))
+        if not self.preparation.binarize or is_binary(x):
+            return x
+        warnings.warn(
+            f"{self.name} is a model of binary images: the grey values given were cut at 1/2. In training each was a "
+            "random draw, white with the grey value as its probability. Give images of 0 and 1 to choose otherwise.",
+            stacklevel=4,
+        )
+        return binary(x)
 
     def _map(
         self, method: str, x: Tensor, given: Mapping[str, Any], batch_size: int, seed: int | None = None, *masks: Tensor

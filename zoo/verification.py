@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from zoo import cards, features, hub, pictures
-from zoo.bench import Bench, draw, is_binary, rounded
+from zoo.bench import Bench, draw, rounded
 from zoo.cards import Facts, Metric, Reference
 from zoo.config import read_config
 from zoo.data import load_dataset
@@ -20,7 +20,7 @@ from zoo.errors import DataError, InputError, ZooError
 from zoo.evaluation import evaluate
 from zoo.features import Statistics
 from zoo.folder import FACTS, LIMITS, PICTURE, README, SIGNATURE, WEIGHTS
-from zoo.images import Images, open_image
+from zoo.images import Images, is_binary, open_image
 from zoo.measures import moments
 from zoo.model import Model, load
 from zoo.recipes import PLAN
@@ -278,6 +278,8 @@ def _unrepeatable(card: _Card, distance: Metric | None, folder: Path, shipped: d
         return "no Fréchet distance is recorded beside the other figures"
     if "sample" not in card.model.spec.capabilities:
         return "translations of test images need them: --data measures again"
+    if not shipped and cards.read_facts(folder).training is None:
+        return f"{folder.name} ships no moments of real images: --data measures again"
     if not shipped:
         return f"{folder.name} ships none: 'zoo evaluate {folder.name} --write' adds them"
     theirs = cards.read_facts(folder).data

@@ -22,7 +22,11 @@ GIVEN = {
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
     """Figures of both uses; whether a swapped label is obeyed needs a judge that tells this model's labels."""
     x, labels = bench.images(bench.test), torch.as_tensor(bench.test.labels)
-    return [*completions(bench, x[:IMAGES]), leakage(bench, x, labels), *swapped(bench, x, labels)]
+    return [
+        *completions(bench, x[bench.some(bench.test, IMAGES)]),
+        leakage(bench, x, labels),
+        *swapped(bench, x, labels),
+    ]
 
 
 def completions(bench: zoo.Bench, x: Tensor) -> list[zoo.Metric]:
@@ -127,10 +131,7 @@ def swapped(bench: zoo.Bench, x: Tensor, labels: Tensor) -> list[zoo.Metric]:
     target = (labels + 1 + other) % len(names)
     made = bench.model.swap(x, source={"label": labels}, label=target)
 
-    def share(images: Tensor, asked: Tensor) -> Tensor:
-        return (judge.infer(images, batch_size=256)["label"].argmax(1) == columns[asked]).float()
-
-    own = share(bench.images_like(made.tensor, bench.test), labels).mean()
+    right = (judge.infer(made.tensor, batch_size=256)["label"].argmax(1) == columns[target]).float()
     protocol = f"share of test images, encoded with their label and decoded with another, judged by {judge.name} as it"
-    said = f"test images by their own labels: {own:.4g}"
-    return [bench.metric("swap_accuracy", share(made.tensor, target), "higher", protocol, baseline=said)]
+    ceiling = bench.hit_rates[target].mean().item()
+    return [bench.metric("swap_accuracy", right, "higher", protocol, ceiling=ceiling)]

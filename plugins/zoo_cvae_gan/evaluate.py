@@ -34,7 +34,7 @@ def class_leakage(bench: zoo.Bench) -> zoo.Metric:
     (z, y), (unseen, truth) = latents(bench, bench.train, MAX_PROBED), latents(bench, bench.test, len(bench.test))
     right = (with_one(unseen) @ linear_probe(z, y, k)).argmax(1) == truth
     chance = truth.bincount().max().item() / len(truth)
-    protocol = f"ridge regression of the class on the posterior's mean, fitted on {len(z)} training images"
+    protocol = f"ridge regression of the class on the posterior's mean, fitted on {len(z)} random training images"
     return bench.metric("class_leakage", right.float(), "lower", protocol, baseline=f"commonest class: {chance:.4g}")
 
 
@@ -45,12 +45,14 @@ def swap_accuracy(bench: zoo.Bench, judge: zoo.Model) -> zoo.Metric:
     swapped = bench.model.swap(x, source={"label": y}, label=wanted)
     right = judge.infer(swapped.tensor, batch_size=256)["label"].argmax(1) == wanted
     protocol = f"every test image once, the other classes taking turns; judged by {judge.name}"
-    return bench.metric("swap_accuracy", right.float(), "higher", protocol)
+    ceiling = bench.hit_rates[wanted].mean().item()
+    return bench.metric("swap_accuracy", right.float(), "higher", protocol, ceiling=ceiling)
 
 
 def latents(bench: zoo.Bench, data: Any, n: int) -> tuple[Tensor, Tensor]:
-    """z of the first n images, encoded with their own classes, and those classes."""
-    x, y = bench.images(data)[:n], bench.given(data, "encode")["label"][:n]
+    """z of n random images, encoded with their own classes, and those classes."""
+    rows = bench.some(data, n)
+    x, y = bench.images(data)[rows], bench.given(data, "encode")["label"][rows]
     z = bench.model.encode(x, batch_size=256, label=y)
     return z[:, : bench.model.config.latent_dim], y  # without the class, which `encode` puts beside z
 

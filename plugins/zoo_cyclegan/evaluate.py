@@ -63,8 +63,9 @@ def verdicts(bench: zoo.Bench, real: Tensor, made: Tensor, wanted: Tensor, targe
     before, after, there = (judge.infer(x, batch_size=256)["attributes"] > 0.5 for x in (real, made, wanted))
     place, domain = names.index(columns[target]), bench.model.module.config.domains[target]
     protocol = f"share of translations to {domain} in which {judge.name} sees {columns[target]}"
-    baseline = f"real {domain} test images: {share(there[:, place])}; before translation: {share(before[:, place])}"
-    found = [bench.metric(f"arrived_{domain}", after[:, place].float(), "higher", protocol, baseline=baseline)]
+    ceiling, already = (seen[:, place].float().mean().item() for seen in (there, before))
+    beside = {"ceiling": ceiling, "baseline": f"before translation: {already:.4g}"}
+    found = [bench.metric(f"arrived_{domain}", after[:, place].float(), "higher", protocol, **beside)]
     moved = tuple(column.rpartition("_")[2] for column in columns)
     for i, name in enumerate(names):
         if not name.endswith(moved):
@@ -77,7 +78,3 @@ def verdicts(bench: zoo.Bench, real: Tensor, made: Tensor, wanted: Tensor, targe
 def l1(a: Tensor, b: Tensor) -> Tensor:
     """(n,): mean absolute difference of each pair of images."""
     return (a - b).abs().flatten(1).mean(1)
-
-
-def share(seen: Tensor) -> str:
-    return f"{seen.float().mean():.4g}"

@@ -1,5 +1,7 @@
 """Whether translations have the attribute that was asked for, keep the others, and lead back."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,8 @@ def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
     One attribute is changed at a time, as in the authors' code: an exclusive one is turned on, any other is turned to
     the opposite of the image's label. What is not asked for is left to the model.
     """
-    model, x = bench.model, bench.images(bench.test)[:MOST]
-    labels = torch.as_tensor(bench.test.labels)[:MOST] > 0.5
+    model, rows = bench.model, bench.some(bench.test, MOST)
+    x, labels = bench.images(bench.test)[rows], torch.as_tensor(bench.test.labels)[rows] > 0.5
     asked = {
         name: torch.ones_like(own) if name in model.config.exclusive else ~own
         for name, own in zip(model.config.names, labels.T, strict=True)
@@ -43,22 +45,41 @@ def accuracy(
 ) -> list[zoo.Metric]:
     """How often the judge sees what was asked for in images that lacked it: of each attribute, and their mean."""
     rule = "share of test images that lack what is asked for whose translation has it, to an independent judge"
-    singles, values, floors = [], [], []
+    singles, parts = [], []
     for i, (name, wanted) in enumerate(asked.items()):
-        lacks = wanted != labels[:, i]
+        lacks, owned = wanted != labels[:, i], before[:, i] == labels[:, i]
         if lacks.any():
             hit, already = ((seen[:, i] == wanted)[lacks].float() for seen in (after[name], before))
-            real = (before[:, i] == labels[:, i]).float().mean().item()
-            baseline = f"test images by their labels: {real:.4g}; before translation: {already.mean():.4g}"
-            singles.append(bench.metric(f"attribute_accuracy_{name}", hit, "higher", rule, baseline=baseline))
-            values.append(hit.mean().item())
-            floors.append(real)
+            ceiling = hit_rate(owned, labels[:, i], wanted[lacks])
+            beside = {"ceiling": ceiling, "baseline": f"before translation: {already.mean():.4g}"}
+            singles.append(bench.metric(f"attribute_accuracy_{name}", hit, "higher", rule, **beside))
+            # How much each image moves the mean of this attribute, 0 where it was not asked.
+            moves = torch.zeros(len(lacks))
+            moves[lacks] = (hit - hit.mean()) * len(lacks) / len(hit)
+            parts.append(moves)
     if not singles:
         return []
-    baseline = f"test images by their labels: {sum(floors) / len(floors):.4g}"
-    mean = sum(values) / len(values)
-    protocol = f"{rule}; mean of the {len(values)} attributes, each asked for alone"
-    return [bench.metric("attribute_accuracy", mean, "higher", protocol, n=len(before), baseline=baseline), *singles]
+    means = {"n": len(before), "uncertainty": mean_error(torch.stack(parts).mean(0))}
+    ceilings = [single.ceiling for single in singles if single.ceiling is not None]
+    means |= {"ceiling": sum(ceilings) / len(ceilings)} if ceilings else {}
+    mean = sum(single.value for single in singles) / len(singles)
+    protocol = f"{rule}; mean of the {len(singles)} attributes, each asked for alone"
+    return [bench.metric("attribute_accuracy", mean, "higher", protocol, **means), *singles]
+
+
+def hit_rate(right: Tensor, label: Tensor, wanted: Tensor) -> float | None:
+    """How often the judge is right on real images that have, or lack, the attribute as `wanted` (m,) asks for it.
+
+    right, label: (n,) of real images. None where no real image is as wanted.
+    """
+    shares = [right[label == value].float().mean() for value in (False, True)]
+    rate = torch.stack(shares)[wanted.long()].mean().item()
+    return None if math.isnan(rate) else rate
+
+
+def mean_error(values: Tensor) -> float:
+    """Standard error of the mean of values (n,)."""
+    return (values.std() / math.sqrt(len(values))).item()
 
 
 def kept(bench: zoo.Bench, before: Tensor, after: dict[str, Tensor]) -> list[zoo.Metric]:
