@@ -1,6 +1,7 @@
 """What the machine decides: precision and threads."""
 
 import json
+import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Isolated
 from torch import nn
 
 import zoo
@@ -208,3 +210,39 @@ def test_threads_that_were_asked_for_are_kept(tmp_path: Path, monkeypatch: pytes
     assert torch.get_num_threads() == 4
     with pytest.raises(zoo.TrainingError, match="threads must be at least 1, found 0"):
         zoo.Run(tmp_path / "other", device="cpu", threads=0)
+
+
+# --- memory
+
+
+KEPT = """
+import json, resource, time, torch
+from zoo.devices import keep_memory
+
+took = keep_memory() if {keep} else False
+torch.set_num_threads(1)
+
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def work():
+    for _ in range(20):
+        torch.zeros(10_000_000).add_(1)  # 40 MB each; blocks below 32 MB are kept without being asked
+
+
+work()
+before = faults()
+work()
+print(json.dumps([took, faults() - before]))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives the memory back")
+def test_memory_that_is_kept_need_not_be_cleared_again(isolated: Isolated) -> None:
+    """Counted in pages that the kernel had to bring in."""
+    took, kept = isolated(KEPT.format(keep=True))
+    _, given_back = isolated(KEPT.format(keep=False))
+    assert took
+    assert kept < given_back / 4

@@ -517,14 +517,17 @@ FOLDERS = {
 
 @pytest.mark.parametrize("name", sorted(registry().recipes))
 def test_a_bundled_card_has_the_figures_it_claims(name: str, real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On 64 images: those figures whose protocol does not change with their number, within five standard errors."""
+    """On 64 images: those figures whose protocol does not change with their number, within five standard errors.
+
+    A card may have been measured before a figure was added to the evaluation, but it claims none that is not measured.
+    """
     if name not in hub.bundled():
         pytest.skip(f"no bundled card {name}")
     monkeypatch.setattr(measures, "IMPORTANCE_SAMPLES", 20)
     facts = cards.read_facts(hub.locate(name))
     folder = real_data / FOLDERS[facts.training.data]
     quick = {m.name: m for m in zoo.evaluate(name, data=folder, limit=64, device="cpu", progress=False)}
-    assert quick.keys() == {metric.name for metric in facts.metrics}
+    assert quick.keys() >= {metric.name for metric in facts.metrics}
     for metric in facts.metrics:
         again = quick[metric.name]
         assert math.isfinite(again.value)

@@ -65,8 +65,8 @@ print(json.dumps([sorted(at_first), sorted(sys.modules.keys() - at_first)]))
 
 def test_making_a_model_does_not_wake_torchs_compiler(isolated: Isolated) -> None:
     """On the meta device, where every model is made once before memory is given to it, arithmetic in a constructor is
-    enough: make masks and tables from lists, from numpy, or with `device="cpu"`. A judge and a backbone are made by timm,
-    whose import wakes it."""
+    enough: make masks and tables from lists, from numpy, or with `device="cpu"`. A judge and a backbone are made by
+    timm, whose import wakes it."""
     code = """
 import json, sys
 import torch

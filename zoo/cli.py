@@ -203,8 +203,10 @@ def sample(
 
     extra = _extra(ctx, name, ctx.args)
     place = find(name)  # a misspelt name should not have to wait for torch
+    from zoo.devices import keep_memory
     from zoo.model import fresh_seed, load_from
 
+    keep_memory()
     model = load_from(place, device=device, dtype=dtype, key=key)
     given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
     seed = fresh_seed(seed)
@@ -236,8 +238,10 @@ def translate(
     files = [*takewhile(lambda word: not word.startswith("--"), images)]
     extra = _extra(ctx, name, images[len(files) :])
     place = find(name)
+    from zoo.devices import keep_memory
     from zoo.model import load_from
 
+    keep_memory()
     model = load_from(place, device=device, dtype=dtype, key=key)
     given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
     _check_out(out, force, range(len(files)))
@@ -370,6 +374,9 @@ def train(
     ] = None,
 ) -> None:
     """A recipe, on its own data or on yours. Leaves a card. --set takes any setting of the recipe, loop or model."""
+    from zoo.devices import keep_memory
+
+    keep_memory()
     own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
     overrides = _overrides(setting) | {key: value for key, value in own.items() if value is not None}
     if every:
@@ -457,8 +464,10 @@ def evaluate(
 ) -> None:
     """The figures of a card, measured on a data set."""
     import zoo
+    from zoo.devices import keep_memory
     from zoo.terminal import METRIC_HEADERS, metric_rows, show
 
+    keep_memory()
     metrics = zoo.evaluate(
         name,
         data=data,

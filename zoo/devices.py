@@ -1,6 +1,7 @@
 """Which device, which precision it is fast in, how many threads are free, and what machine this is."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import time
@@ -20,6 +21,8 @@ SEVERAL = 2.5
 """How many times slower than the best a choice may be without a word."""
 PASSES, PATIENCE = 6, 0.1
 """Passes by which a precision is timed, and seconds after which there is none more."""
+MMAP_MAX, TRIM_THRESHOLD = -4, -1
+"""Of mallopt(3): how many blocks come straight from the kernel, and how much may lie idle before it goes back there."""
 WINDOW = 0.25
 """Seconds over which the load of the machine is looked at when a run begins."""
 
@@ -108,6 +111,23 @@ def slowdown(device: str, precision: str) -> float:
             return seconds(net, x, DTYPES[precision]) / seconds(net, x, torch.float32)
     except RuntimeError:
         return float("inf")
+
+
+# --- memory
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory that torch frees, for its next use. True if the C library took the advice.
+
+    glibc gives large blocks back to the kernel at once, and torch frees one after each operation: the kernel then
+    clears the same pages again and again. This holds for the whole process, so a program decides it and not a library.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return False
+    largest = 2**31 - 1
+    return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, largest))
 
 
 # --- threads
