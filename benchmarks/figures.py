@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zoo.cards import Facts, Metric, beside_it, figure, megabytes, read_facts, words
 from zoo.config import validate
+from zoo.evaluation import SECOND
 from zoo.files import read_json
 from zoo.hub import bundled
 from zoo.registry import registry
@@ -19,8 +20,9 @@ ANCHORS = ROOT / "docs" / "anchors"
 """Records of runs that others are measured by, and whose weights are not shipped."""
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
-SETS = ("fd", "kd", "precision", "recall", "density", "coverage")
-"""Figures of a set of images in a judge's features; fd and kd are followed by the judge's name."""
+SETS = ("fd", "kd", "precision", "recall", "density", "coverage", f"fd-{SECOND}", f"kd-{SECOND}")
+"""Figures of a set of images in a judge's features; fd and kd are followed by the judge's name. Last those in the
+features of a second network."""
 SLICED = "sliced_wasserstein"
 REST = (SLICED, "sharpness", "nearest_neighbour_ratio")
 """Beside them, each relative to the data at the model's own size; so the floor of the first differs by row."""
@@ -41,8 +43,12 @@ def records() -> Records:
 
 
 def metrics(facts: Facts) -> dict[str, Metric]:
-    """By name; a distance in a judge's features by its kind alone."""
-    return {m.name.partition("-")[0] if m.name.startswith(("fd-", "kd-")) else m.name: m for m in facts.metrics}
+    """By name; a distance in a judge's features by its kind alone, one in the second network's by its whole name."""
+
+    def key(name: str) -> str:
+        return name.partition("-")[0] if name.startswith(("fd-", "kd-")) and not name.endswith(SECOND) else name
+
+    return {key(m.name): m for m in facts.metrics}
 
 
 def groups(found: Records) -> dict[str, Records]:
@@ -53,7 +59,8 @@ def groups(found: Records) -> dict[str, Records]:
         if distance is not None and distance.reference is not None:
             reference = distance.reference
             seen = (reference, distance.n, distance.seed)
-            if any((m.reference, m.n, m.seed) != seen for m in facts.metrics if m.reference is not None):
+            by_the_judge = [m for m in facts.metrics if m.reference and m.reference.backbone == reference.backbone]
+            if any((m.reference, m.n, m.seed) != seen for m in by_the_judge):
                 raise SystemExit(f"{name}: its figures were measured against several references; evaluate it again")
             title = (
                 f"{distance.data}: {distance.n} images of each model against {reference.n} test images, features of "
