@@ -503,6 +503,11 @@ def test_a_converted_card_says_whose_weights_it_holds_and_claims_no_training(nam
         zoo.evaluate(name, progress=False)
 
 
+@pytest.mark.parametrize("name", sorted(registry().recipes))
+def test_a_recipe_of_ours_says_how_long_it_takes_and_fits_into_a_working_day(name: str) -> None:
+    assert 0 < registry().recipe(name)[1].hours < 8
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_bundled_card_has_figures_costs_limits_and_terms(name: str) -> None:
     facts = read_facts(bundled()[name])

@@ -93,10 +93,17 @@ class Recipe:
     """Licence and terms of the data, in a sentence or two, printed on the card; may be left out for data in `TERMS`."""
     judge: str | None = None
     """A card that tells this data's classes or attributes, by which `zoo evaluate` judges what the model makes."""
+    step_seconds: float = 0.0
+    """Seconds that a step takes with one thread of a common processor, as measured; 0 where nobody has."""
     larger: str = ""
-    """Options of `zoo train` that make more of the recipe, where it was cut to what a CPU trains in an hour or two."""
+    """Options of `zoo train` that make more of the recipe, where it was cut to what a CPU trains in a few hours."""
     limits: tuple[str, ...] = ()
     """What the model cannot do or must not be used for; printed on the card."""
+
+    @property
+    def hours(self) -> float:
+        """What the training takes with one thread of a common processor; 0 where nobody has measured it."""
+        return self.step_seconds * float(self.train.get("steps", 0)) / 3600
 
     @property
     def terms(self) -> str:
@@ -178,6 +185,11 @@ def check_spec(spec: ModelSpec) -> None:
     for recipe in spec.recipes:
         expect(
             recipe.batch in ("", *BATCH_KINDS), f"recipe {recipe.name!r}: batch {recipe.batch!r} is no kind of batch"
+        )
+        seconds = recipe.step_seconds
+        expect(
+            isinstance(seconds, int | float) and seconds >= 0,
+            f"recipe {recipe.name!r}: step_seconds must be a number, 0 or more, found {seconds!r}",
         )
         expect(NAME.fullmatch(recipe.name), f"recipe name {recipe.name!r} must look like 'dcgan-celeba'")
         wanted = recipe.preparation.filter

@@ -117,6 +117,7 @@ def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:
         ("settings", _settings(recipe.train)),
         ("licence", f"{recipe.license}: {recipe.terms}"),
         *[("limit", limit) for limit in recipe.limits],
+        *([("takes", f"{recipe.hours:.1f} hours with one thread of a common processor")] if recipe.hours else []),
         *([("with a GPU", recipe.larger)] if recipe.larger else []),
         ("state", "trainable: no card of it is installed"),
         ("train it", f"zoo train {recipe.name} --out runs/{recipe.name}"),

@@ -38,7 +38,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"image_size": 64, "width": 24, "blocks": 4, "domains": ["black_hair", "blond_hair"]},
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
-                        "steps": 14_000,
+                        "steps": 40_000,
                         "batch_size": 1,
                         "patch_layers": 2,
                         "patch_width": 32,
@@ -48,6 +48,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    step_seconds=0.16,
                     inputs="dcgan-celeba",
                     shown=({"to": "black_hair"}, {"to": "blond_hair"}),
                     judge="judge-celeba",

@@ -41,6 +41,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    step_seconds=0.97,
                     license="other",
                     judge="judge-celeba",
                     larger="--set width=128 --batch-size 128 --steps 50000",
@@ -57,6 +58,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     # As published there: no augmentation, no averaging, the raw weights. A fifth of its images.
                     train={"steps": 1_600, "batch_size": 128},
+                    step_seconds=2.97,
                     license="other",
                     judge="judge-celeba",
                     limits=("A baseline to measure others by, not a model to use.",),

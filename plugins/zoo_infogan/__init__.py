@@ -45,6 +45,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    step_seconds=0.11,
                     shown=tuple({"category": str(number)} for number in range(10)),
                     published={"category_accuracy_one_to_one": "the paper: 0.95"},
                     license="cc-by-sa-3.0",

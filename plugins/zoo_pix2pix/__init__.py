@@ -35,7 +35,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"image_size": 64, "width": 32},
                     preparation=zoo.Preparation(size=64, crop=148 / 178, filter="edges"),
                     train={
-                        "steps": 18_000,
+                        "steps": 40_000,
                         "batch_size": 8,
                         "patch_layers": 2,
                         "patch_width": 32,
@@ -45,6 +45,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    step_seconds=0.17,
                     inputs="dcgan-celeba",
                     license="other",
                     judge="judge-celeba",
@@ -75,6 +76,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    step_seconds=0.4,
                     credit="OpenMoji, CC BY-SA 4.0",
                     license="cc-by-sa-4.0",
                     data_terms="Trained on OpenMoji 17.0.0, the open-source emoji project (openmoji.org), which is "

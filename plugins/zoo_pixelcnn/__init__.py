@@ -37,6 +37,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "lr": 1e-3,
                         "ema": 0.9995,
                     },
+                    step_seconds=0.2,
                     published={"log_likelihood": "the paper: -81.30, trained and measured on one fixed draw"},
                     license="cc-by-sa-3.0",
                     judge="judge-mnist",

@@ -60,6 +60,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    step_seconds=0.44,
                     inputs="dcgan-celeba",
                     shown=(
                         {"Black_Hair": True},

@@ -32,6 +32,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"latent_dim": 32, "widths": [32, 64], "hidden": 256},
                     preparation=zoo.Preparation(size=28, mode="L", binarize=True),
                     train={"steps": 40_000, "batch_size": 128, "ema": 0.999},
+                    step_seconds=0.05,
                     license="cc-by-sa-3.0",
                     judge="judge-mnist",
                     limits=(
@@ -64,6 +65,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
+                    step_seconds=0.25,
                     license="other",
                     judge="judge-celeba",
                     larger="--steps 60000",
