@@ -1,7 +1,9 @@
-"""The house's directions, read from the import statements of every file."""
+"""The house's directions, read from the import statements of every file; and what the repository holds."""
 
 import ast
 import builtins
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,3 +265,28 @@ def test_the_gate_sees(source: str) -> None:
 )
 def test_the_gate_lets_pass(source: str) -> None:
     assert not faults(ast.parse(source))
+
+
+COMPILED = {".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib"}
+
+
+def compiled(names: list[str]) -> list[str]:
+    """Those of the paths that a compiler or an interpreter made, and that can differ from the source beside them."""
+    return [name for name in names if Path(name).suffix in COMPILED or "__pycache__" in Path(name).parts]
+
+
+def test_no_compiled_file_is_tracked() -> None:
+    """`git add --force` passes over .gitignore, so the ignore rule alone does not keep such files out."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone: there is no .git beside the source")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    names = listed.stdout.split("\0")
+    assert "pyproject.toml" in names
+    assert not compiled(names)
+
+
+@pytest.mark.parametrize("name", ["zoo/a.pyc", "zoo/__pycache__/a.cpython-311.pyc", "zoo/__pycache__/note", "zoo/a.so"])
+def test_a_compiled_file_is_seen(name: str) -> None:
+    assert compiled(["zoo/a.py", name]) == [name]
