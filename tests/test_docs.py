@@ -5,10 +5,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hubs import connect, contents
@@ -146,7 +149,7 @@ def test_every_family_and_card_stands_in_the_readme() -> None:
 
 
 def test_links_to_files_lead_somewhere() -> None:
-    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+    for page in {*PAGES, *ROOT.glob("*.md")}:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
@@ -158,3 +161,30 @@ def test_every_public_name_is_documented() -> None:
     errors = {name for name in zoo.__all__ if name.endswith("Error")}
     for name in set(zoo.__all__) - errors - {"__version__"}:
         assert re.search(rf"\b{name}\b", text), name
+
+
+def test_the_citation_is_of_this_version() -> None:
+    import zoo
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == zoo.__version__
+    assert citation["license"] == project()["license"]
+
+
+def test_the_workflow_runs_the_check_and_the_tests_on_the_oldest_python() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    whole, tests = workflow["jobs"]["all"], workflow["jobs"]["tests"]
+    assert "bash .ci/run" in runs(whole)
+    assert runs(tests) == ['pip install -e ".[test]"', "pytest"]
+    oldest = project()["requires-python"].removeprefix(">=")
+    assert tests["strategy"]["matrix"]["python"][0] == oldest
+    assert oldest in [step.get("with", {}).get("python-version") for step in whole["steps"]]
+
+
+def project() -> dict[str, Any]:
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+
+
+def runs(job: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
