@@ -163,12 +163,14 @@ def test_every_public_name_is_documented() -> None:
         assert re.search(rf"\b{name}\b", text), name
 
 
-def test_the_citation_is_of_this_version() -> None:
+def test_the_citation_and_the_changelog_know_this_version() -> None:
     import zoo
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == zoo.__version__
     assert citation["license"] == project()["license"]
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert headings[:2] == ["Unreleased", zoo.__version__]
 
 
 def test_the_workflow_runs_the_check_and_the_tests_on_the_oldest_python() -> None:
