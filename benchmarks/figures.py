@@ -31,10 +31,10 @@ TRANSLATED = ("l1", "ssim", "cycle_l1", "attributes_kept", "arrived", "kept", "i
 
 BUDGETS = (
     "Seconds a step are processor seconds of one thread on a rented Xeon, measured while its other core was busy. "
-    "Hours are these times the steps. A card with fewer steps than its recipe was trained by an older recipe: a new run "
-    "gains more than any option. Two steps of the ladder have been measured: PixelCNN went from -87.70 to -82.77 nats "
-    "with twice the images, four more blocks and a bias of positions; DCGAN went from fd 21.8 to 12.33 with two and a "
-    "half times the steps."
+    "Hours are these times the steps. A card with fewer steps than its recipe was trained by an older recipe: a new "
+    "run gains more than any option. Two steps of the ladder have been measured: PixelCNN went from -87.70 to "
+    "-82.77 nats with twice the images, four more blocks and a bias of positions; DCGAN went from fd "
+    "21.8 to 12.33 with two and a half times the steps."
 )
 
 Records = dict[str, Facts]
