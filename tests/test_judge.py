@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from zoo_judge.augment import mix, vary
 from zoo_judge.evaluate import evaluate
 from zoo_judge.model import Judge
 from zoo_judge.train import train
@@ -111,3 +112,46 @@ def test_data_with_other_classes_are_refused_with_the_names_to_give(faces: Path,
     with pytest.raises(zoo.DataError, match=r"(?s)has 2 classes .* names 10.*\[\"cat\", \"dog\"\]"):
         zoo.train("judge-mnist", data=folder, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+# --- more variety than the data have
+
+
+def test_a_varied_image_shows_its_own_content_in_another_frame_and_light() -> None:
+    """Of an image that is bright at the left and dark at the right, every view is so too, and none is like another."""
+    torch.manual_seed(0)
+    x = torch.linspace(0.8, 0.2, 32).expand(64, 3, 32, 32)
+    views = vary(x)
+    assert views.shape == x.shape
+    assert 0 <= views.min() <= views.max() <= 1
+    assert (views[..., 4] > views[..., 27]).all()
+    assert len(views.flatten(1).unique(dim=0)) == 64
+    assert (views.mean((1, 2, 3)) - x.mean((1, 2, 3))).abs().max() < 0.25
+
+
+def test_a_window_is_as_sharp_as_the_image_allows() -> None:
+    """Enlarging by at most 4/3 leaves most of a fine pattern's contrast on the average."""
+    torch.manual_seed(0)
+    x = (torch.arange(32) // 2 % 2).float().expand(64, 1, 32, 32)
+    assert vary(x).std((1, 2, 3)).mean() > 0.7 * x.std((1, 2, 3)).mean()
+
+
+@pytest.mark.parametrize("y", [torch.arange(60) % 3, (torch.arange(180).view(60, 3) % 2).float()])
+def test_mixed_labels_say_how_much_of_each_image_is_there(y: Tensor) -> None:
+    """Images that are flat in their label: what is seen is what is said."""
+    torch.manual_seed(0)
+    labels = torch.nn.functional.one_hot(y, 3).float() if y.ndim == 1 else y
+    images = labels[:, :, None, None].expand(-1, -1, 4, 4)
+    seen, said = mix(images, y, 1.0, 3)
+    torch.testing.assert_close(seen.mean((2, 3)), said)
+    assert ((said > 0.05) & (said < 0.95)).any()
+
+
+def test_a_judge_learns_from_varied_and_mixed_images(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Judge(Judge.Config(**TINY))
+    run = Run(tmp_path, device="cpu", progress=False)
+    stream = Batches(shades(60), "labelled", 30, preparation=zoo.Preparation(size=16, mode="L"))
+    train(model.train(), stream, run, steps=150, lr=1e-2, varied=True, mixed=0.2)
+    (metric,) = evaluate(bench(model.eval(), shades(30)))
+    assert metric.value > 0.8

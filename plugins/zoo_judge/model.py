@@ -59,7 +59,8 @@ class Judge(nn.Module):
         return pooled(self.net, seen(x, self.config))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of classes (n,), or of attributes (n, names) summed over them."""
+        """Mean cross-entropy in nats of classes (n,) or their probabilities (n, names), or of attributes (n, names)
+        summed over them."""
         if self.config.task == "classes":
             return F.cross_entropy(self(x), y)
         return F.binary_cross_entropy_with_logits(self(x), y, reduction="none").sum(1).mean()

@@ -1,12 +1,15 @@
 """Supervised training with AdamW (Loshchilov and Hutter 2019) and a warm-up into half a cosine."""
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 
 import zoo
+from zoo_judge.augment import mix, vary
 from zoo_judge.model import Backbone, Judge
 
 
@@ -19,10 +22,13 @@ def train(
     lr: float = 2e-3,
     weight_decay: float = 0.05,
     pretrained: str = "",
+    varied: bool = False,
+    mixed: Annotated[float, Field(ge=0, le=10)] = 0.0,
 ) -> None:
     """Minimise the cross-entropy; lr rises over the first twentieth of the steps, then falls to 0.
 
     pretrained: a card whose network the training starts from, its classifier left out; empty for random weights.
+    varied: each image through a random window and in a random light. mixed: the alpha of mixup; 0 mixes nothing.
     """
     if pretrained:
         start_from(model, pretrained)
@@ -33,6 +39,8 @@ def train(
 
     for _ in run.steps(steps):
         x, y = next(batches)
+        x = vary(x) if varied else x
+        x, y = mix(x, y, mixed, len(model.config.names)) if mixed else (x, y)
         with run.autocast():
             loss = model.loss(x, y)
         run.minimize(loss, optimizer)
