@@ -1,5 +1,6 @@
 """The command `zoo`: through its console script where the process matters, in-process for the rest."""
 
+import inspect
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo import cards, hub
-from zoo.cli import app
+from zoo.cli import OWN_OPTIONS, app
 from zoo.conditions import Categorical, Continuous, Flags
 from zoo.registry import Plugin, cards_of, registry
 from zoo.verification import Check
@@ -537,3 +538,17 @@ def test_what_a_card_offers_for_a_gpu_is_a_run_that_can_be_planned(name: str, ru
     """All is well with it but the data, of which there are none."""
     result = run("train", name, "--data", "./none", "--out", "out", *shlex.split(registry().recipe(name)[1].larger))
     assert (result.exit_code, "no folder none" in result.output) == (1, True), result.output
+
+
+ARGUMENTS = [
+    key for key, value in inspect.signature(zoo.train).parameters.items() if value.kind is not value.VAR_KEYWORD
+]
+
+
+@pytest.mark.parametrize("key", ARGUMENTS)
+def test_what_is_no_setting_is_refused_with_the_way_to_give_it(key: str, run: Callable[..., Any]) -> None:
+    result = run("train", "dcgan-celeba", "--out", "out", "--set", f"{key}=1")
+    assert result.exit_code == 2
+    assert f"'{key}' is no setting of a recipe" in " ".join(result.output.replace("│", " ").split())
+    options = {option for param in typer.main.get_command(app).commands["train"].params for option in param.opts}  # type: ignore[attr-defined]
+    assert OWN_OPTIONS[key].startswith(("NAME", "zoo.train")) or OWN_OPTIONS[key] in options

@@ -637,23 +637,25 @@ def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) ->
     return values
 
 
+OWN_OPTIONS = {
+    "name": "NAME, the first argument",
+    "columns": "--column",
+    "progress": "zoo.train(progress=...) in Python",
+    **{
+        key: f"--{key.replace('_', '-')}"
+        for key in ("out", "data", "data_name", "card_name", "resume", "device", "limit", "budget", "threads")
+    },
+}
+"""What `zoo.train` takes besides settings, and how a shell gives it."""
+
+
 def _overrides(setting: Sequence[str] | None) -> dict[str, Any]:
     """Settings of a training run; what `zoo.train` takes under a name of its own has its own option."""
     overrides = {key: _value(text) for key, text in _pairs(setting)}
-    for key in overrides.keys() & {
-        "name",
-        "out",
-        "data",
-        "data_name",
-        "columns",
-        "resume",
-        "device",
-        "progress",
-        "limit",
-        "budget",
-        "threads",
-    }:
-        raise typer.BadParameter(f"{key!r} is no setting of a recipe; see 'zoo train --help'", param_hint="--set")
+    for key in overrides.keys() & OWN_OPTIONS.keys():
+        raise typer.BadParameter(
+            f"{key!r} is no setting of a recipe. Give it as {OWN_OPTIONS[key]}.", param_hint="--set"
+        )
     return overrides
 
 

@@ -2,7 +2,7 @@
 
 A loop reads like the paper's algorithm:
 
-    G, D, opt_G, opt_D = run.prepare(model=G, D=D, opt_G=..., opt_D=...)
+    run.prepare(model=G, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
     for _ in run.steps(steps):
         x = next(batches)
         with run.autocast():
