@@ -42,6 +42,6 @@ def _card(name: str) -> _Callable[..., _Any]:
 _install()
 
 from zoo import load  # noqa: E402  (found in the clone)
-from zoo.hub import bundled as _bundled  # noqa: E402
+from zoo.hub.places import bundled as _bundled  # noqa: E402
 
 globals().update({name.replace("-", "_"): _card(name) for name in _bundled()})

@@ -14,15 +14,16 @@ from pathlib import Path
 import timm
 import torch
 
-from zoo import cards, weights
-from zoo.config import CardConfig
-from zoo.cost import cost
+from zoo.card import facts as cards
+from zoo.card import weights
+from zoo.card.config import CardConfig
+from zoo.evaluation.cost import cost
+from zoo.family.registry import registry
+from zoo.family.spec import Preparation
 from zoo.files import sha256
 from zoo.model import Model
-from zoo.pictures import golden
-from zoo.registry import registry
-from zoo.rounding import rounded
-from zoo.spec import Preparation
+from zoo.training.pictures import golden
+from zoo.training.rounding import rounded
 
 NAME = "imagenet-lite0"
 NET = "tf_efficientnet_lite0"

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 import zoo
-from zoo.data import Dataset, load_dataset
-from zoo.evaluation import detail
-from zoo.registry import registry
+from zoo.data.source import Dataset, load_dataset
+from zoo.evaluation.figures import detail
+from zoo.family.registry import registry
 
 ARMS: dict[str, dict[str, Any]] = {"CVAE-GAN": {}, "CVAE": {"adversarial": False, "kl": 1e-4}}
 SAMPLES = 2000

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from zoo.cards import Facts, Metric, beside_it, figure, megabytes, read_facts, words
-from zoo.config import validate
-from zoo.evaluation import SECOND
+from zoo.card.facts import Facts, Metric, beside_it, figure, megabytes, read_facts, words
+from zoo.evaluation.figures import SECOND
+from zoo.family.config import validate
+from zoo.family.registry import registry
+from zoo.family.spec import ModelSpec
 from zoo.files import read_json
-from zoo.hub import bundled
-from zoo.registry import registry
-from zoo.spec import ModelSpec
+from zoo.hub.places import bundled
 
 ROOT = Path(__file__).resolve().parent.parent
 ANCHORS = ROOT / "docs" / "anchors"

@@ -21,8 +21,8 @@ from zoo_wgan_gp.model import glorot, he
 from zoo_wgan_gp.train import gradient_norm
 
 import zoo
-from zoo.data import Batches, load_dataset
-from zoo.evaluation import sliced_wasserstein
+from zoo.data.source import Batches, load_dataset
+from zoo.evaluation.figures import sliced_wasserstein
 
 MNIST_32 = zoo.Preparation(size=32, mode="L")
 LATENT, BATCH, LR, N_CRITIC, PENALTY = 128, 32, 2e-4, 5, 10.0

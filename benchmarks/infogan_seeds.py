@@ -11,10 +11,10 @@ seen, and judged on those that it has not.
 import argparse
 
 import zoo
-from zoo.cards import read_facts
-from zoo.data import load_dataset
-from zoo.hub import locate
-from zoo.registry import resolve
+from zoo.card.facts import read_facts
+from zoo.data.source import load_dataset
+from zoo.family.registry import resolve
+from zoo.hub.places import locate
 
 
 def held_out_accuracy(run: str, data: str) -> tuple[float, int]:

@@ -23,9 +23,11 @@ LOAD = "import sys, zoo; zoo.load(sys.argv[1], device='cpu')"
 TINY_CARD = """
 import sys
 from pathlib import Path
-from zoo import Preparation, cards, weights
-from zoo.config import CardConfig
-from zoo.registry import registry
+from zoo import Preparation
+from zoo.card import facts as cards
+from zoo.card import weights
+from zoo.card.config import CardConfig
+from zoo.family.registry import registry
 
 folder, spec = Path(sys.argv[1]), registry().spec("dcgan")
 module = weights.build(spec, dict(spec.tiny))

@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo import recipes, weights
-from zoo.data import Batches, Dataset
+from zoo.card import weights
+from zoo.data.source import Batches, Dataset
+from zoo.family.registry import registry, resolve
+from zoo.family.spec import Preparation
 from zoo.noise import FreshNoise
-from zoo.registry import registry, resolve
-from zoo.run import Run
-from zoo.spec import Preparation
+from zoo.training import recipes
+from zoo.training.run import Run
 
 WARM_UP = 3
 """Steps that are not counted."""

@@ -58,10 +58,11 @@ def isolated() -> Isolated:
 
 @pytest.fixture(scope="session")
 def _tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from zoo import cards, weights
-    from zoo.config import CardConfig
-    from zoo.registry import registry
-    from zoo.spec import Preparation
+    from zoo.card import facts as cards
+    from zoo.card import weights
+    from zoo.card.config import CardConfig
+    from zoo.family.registry import registry
+    from zoo.family.spec import Preparation
 
     folder = tmp_path_factory.mktemp("cards") / "dcgan-tiny"
     folder.mkdir()

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 import zoo
-from zoo.cards import Training
+from zoo.card.facts import Training
 
 TRAINING = Training(
     recipe="dcgan-celeba",

@@ -16,36 +16,49 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = sorted((ROOT / "zoo").rglob("*.py"))
 FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 
-# A room imports only from floors below its own, in its functions too.
+# A room, which is a folder or a file of zoo/, imports only from floors below its own, in its functions too.
 FLOORS = (
-    {"_version", "errors", "folder"},
-    {"spec", "files", "conditions", "noise", "distances", "schedules", "devices"},
-    {"hookspecs", "config", "images", "signing"},
-    {"registry", "client"},
-    # hub stands below model, not above it as the plan had it: `zoo.load` turns a name into a folder.
-    {"weights", "download", "upload", "cache", "scaffold"},
-    {"hub"},
-    # cards stands below model, too: `model.push_to_hub` renders a README.
-    {"cards", "data"},
+    {"_version", "errors"},
+    {"files", "devices", "noise", "schedules"},
+    {"family"},
+    {"images", "card"},
+    {"data", "hub", "scaffold"},
     {"model"},
-    {"pictures", "run"},
-    {"rounding"},
-    {"recipes", "features", "cost"},
-    {"bench", "case", "waits", "terminal", "budget"},
-    {"law"},
-    {"laws", "probability"},
-    {"testing"},
-    {"pytest_plugin"},
-    {"measures"},
-    {"evaluation"},
-    {"verification"},
-    {"publishing"},
+    {"training"},
+    {"evaluation", "testing"},
+    {"publishing", "pytest_plugin"},
     {"zoo"},  # the public surface; only the command line stands on it
     {"cli"},
     {"__main__"},
 )
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-LIGHT = {"zoo", "_version", "errors", "folder", "spec", "hookspecs", "registry", "conditions", "hub"}
+# In a folder a file imports only from those that stand before it.
+INSIDE = {
+    "family": ("conditions", "config", "spec", "hookspecs", "registry"),
+    "card": ("names", "config", "weights", "facts"),
+    "data": ("cache", "source"),
+    "hub": ("client", "signing", "download", "upload", "places"),
+    "scaffold": ("package",),
+    "training": ("pictures", "run", "rounding", "recipes", "budget"),
+    "evaluation": ("cost", "distances", "features", "bench", "measures", "figures", "verification"),
+    "testing": ("case", "waits", "law", "inference", "probability", "__init__"),
+    "cli": ("terminal", "parser"),
+}
+# What `zoo.list_models()` and a misspelt name must not wait for: neither torch nor pydantic is imported there.
+LIGHT = {
+    ROOT / "zoo" / name
+    for name in (
+        "__init__.py",
+        "_version.py",
+        "errors.py",
+        "card/names.py",
+        "family/conditions.py",
+        "family/spec.py",
+        "family/hookspecs.py",
+        "family/registry.py",
+        "hub/places.py",
+    )
+}
 
 LOADERS_OF_CODE = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
 RUNNERS_OF_CODE = {
@@ -61,7 +74,7 @@ RUNNERS_OF_CODE = {
 }
 OPTIONS = {"trust_remote_code", "allow_pickle", "weights_only"}
 # Only here is a name turned into a module: import strings of installed plugins, and the lazy public names.
-MAY_IMPORT_BY_NAME = {ROOT / "zoo" / "registry.py", ROOT / "zoo" / "__init__.py"}
+MAY_IMPORT_BY_NAME = {ROOT / "zoo" / "family" / "registry.py", ROOT / "zoo" / "__init__.py"}
 
 
 def tree(path: Path) -> ast.Module:
@@ -73,7 +86,9 @@ def label(path: Path) -> str:
 
 
 def room(path: Path) -> str:
-    return "zoo" if path.name == "__init__.py" else path.stem
+    """The folder in zoo/ that a file stands in, or the file itself."""
+    first = path.relative_to(ROOT / "zoo").parts[0].removesuffix(".py")
+    return "zoo" if first == "__init__" else first
 
 
 def for_types_only(node: ast.AST) -> bool:
@@ -101,13 +116,25 @@ def imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 def rooms(nodes: Iterator[ast.AST]) -> set[str]:
     """The rooms of the core that are imported; `zoo` itself for a name of the public surface."""
-    found = set()
-    for name in imports(nodes):
-        package, _, rest = name.partition(".")
-        if package == "zoo":
-            first = rest.partition(".")[0]
-            found.add(first if (ROOT / "zoo" / f"{first}.py").is_file() else "zoo")
-    return found
+    return {room(path) for path in files(nodes)}
+
+
+def files(nodes: Iterator[ast.AST]) -> set[Path]:
+    """The files of the core that are imported; `zoo/__init__.py` for a name of the public surface."""
+    return {path for name in imports(nodes) for path in [file_of(name)] if path is not None}
+
+
+def file_of(name: str) -> Path | None:
+    """The deepest file that a dotted name leads to: zoo.card.facts.Metric is in zoo/card/facts.py."""
+    parts = name.split(".")
+    if parts[0] != "zoo":
+        return None
+    for length in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[:length])
+        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 def packages(nodes: Iterator[ast.AST]) -> set[str]:
@@ -161,10 +188,41 @@ def test_every_room_has_one_floor() -> None:
     assert {room(path) for path in CORE} == set(listed)
 
 
+def test_the_page_on_design_draws_these_floors() -> None:
+    """From the roof down, as the page shows it."""
+    drawn = "\n".join("  ".join(sorted(names)) for names in reversed(FLOORS))
+    assert f"<!-- floors -->\n```\n{drawn}\n```" in (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+
+
+def test_every_file_of_a_folder_has_its_place() -> None:
+    folders = {path.parent for path in CORE if path.parent != ROOT / "zoo" and "new_family" not in path.parts}
+    assert {folder.name for folder in folders} == set(INSIDE)
+    for folder in folders:
+        assert {path.stem for path in folder.glob("*.py")} | {"__init__"} == {*INSIDE[folder.name], "__init__"}
+
+
 @pytest.mark.parametrize("path", [path for path in CORE if room(path) != "zoo"], ids=label)
 def test_a_room_imports_only_from_floors_below(path: Path) -> None:
-    upwards = {name for name in rooms(ast.walk(tree(path))) if FLOOR[name] >= FLOOR[room(path)]}
-    assert not upwards
+    imported = rooms(ast.walk(tree(path))) - {room(path)}
+    assert not {name for name in imported if FLOOR[name] >= FLOOR[room(path)]}
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if path.parent != ROOT / "zoo"], ids=label)
+def test_a_file_imports_only_from_those_before_it_in_its_folder(path: Path) -> None:
+    order = [*INSIDE.get(path.parent.name, ()), path.stem]
+    before = order[: order.index(path.stem)]
+    imported = {file.stem for file in files(ast.walk(tree(path))) if file.parent == path.parent}
+    assert imported <= set(before)
+
+
+FACES = {ROOT / "zoo" / "__init__.py", ROOT / "zoo" / "testing" / "__init__.py"}
+
+
+@pytest.mark.parametrize("path", [p for p in CORE if p.name == "__init__.py" and p not in FACES], ids=label)
+def test_a_folder_says_what_it_is_for_and_no_more(path: Path) -> None:
+    module = tree(path)
+    assert ast.get_docstring(module)
+    assert len(module.body) == 1
 
 
 @pytest.mark.parametrize("path", CORE, ids=label)
@@ -172,11 +230,11 @@ def test_the_core_knows_no_family(path: Path) -> None:
     assert not {name for name in packages(ast.walk(tree(path))) if name.startswith("zoo_")}
 
 
-@pytest.mark.parametrize("path", [path for path in CORE if room(path) in LIGHT], ids=label)
+@pytest.mark.parametrize("path", sorted(LIGHT), ids=label)
 def test_the_light_rooms_import_only_the_standard_library_and_pluggy(path: Path) -> None:
     nodes = list(walk(tree(path), functions=False, types=False))
     assert packages(iter(nodes)) <= sys.stdlib_module_names | {"pluggy", "zoo"}
-    assert rooms(iter(nodes)) <= LIGHT
+    assert {path for path in files(iter(nodes)) if path.name != "__init__.py"} <= LIGHT
 
 
 def test_the_lazy_public_names_are_those_the_type_checker_sees() -> None:

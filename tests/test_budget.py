@@ -13,14 +13,15 @@ import torch
 from typer.testing import CliRunner
 
 import zoo
-from zoo import budget, data
-from zoo.budget import Outcome, in_order, train_all
-from zoo.cards import read_facts
-from zoo.cli import app
+from zoo.card.facts import read_facts
+from zoo.card.names import PLAN
+from zoo.cli.parser import app
+from zoo.data import source as data
 from zoo.errors import DataError, InputError, NotFoundError
-from zoo.recipes import PLAN
-from zoo.registry import registry
-from zoo.run import checkpoints
+from zoo.family.registry import registry
+from zoo.training import budget
+from zoo.training.budget import Outcome, in_order, train_all
+from zoo.training.run import checkpoints
 
 STEPS = 2
 SMALL = zoo.Recipe(

@@ -17,15 +17,19 @@ from stand_ins import TRAINING
 from tables import write_table
 
 import zoo
-from zoo import cards, folder, pictures, weights
-from zoo.cards import Cost, Evaluation, Facts, Metric, Reference, read_facts, render, write_facts
-from zoo.config import CardConfig, WeightsFacts, read_config, validate
+from zoo.card import facts as cards
+from zoo.card import names as folder
+from zoo.card import weights
+from zoo.card.config import CardConfig, WeightsFacts, read_config
+from zoo.card.facts import Cost, Evaluation, Facts, Metric, Reference, read_facts, render, write_facts
 from zoo.errors import ConfigError, FormatError
-from zoo.hub import bundled
+from zoo.family.config import validate
+from zoo.family.registry import cards_of, registry, resolve
+from zoo.family.spec import Preparation
+from zoo.hub.places import bundled
 from zoo.images import Images
-from zoo.registry import cards_of, registry, resolve
-from zoo.spec import Preparation
 from zoo.testing import Case
+from zoo.training import pictures
 
 MAX_CARD = 16_000_000
 MAX_CARDS = 90_000_000
@@ -316,7 +320,7 @@ def translator() -> tuple[Any, Any, CardConfig]:
 def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
     tiny_card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.hub.bundled", lambda: {"dcgan-tiny": tiny_card})
+    monkeypatch.setattr("zoo.hub.places.bundled", lambda: {"dcgan-tiny": tiny_card})
     module, spec, config = translator()
     shown = pictures.picture(module, spec, config, "dcgan-tiny", columns=4)
     assert shown is not None
@@ -331,7 +335,7 @@ def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
 
 
 def test_a_translator_without_the_card_of_its_inputs_has_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.hub.bundled", dict)
+    monkeypatch.setattr("zoo.hub.places.bundled", dict)
     assert pictures.picture(*translator(), "dcgan-celeba") is None
 
 

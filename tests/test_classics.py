@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_package_and_its_cards_alone(site: Path) -> None:
 def test_its_families_and_cards_are_listed_as_of_their_distribution(site: Path, isolated: Isolated) -> None:
     code = """
     import json, sys, zoo
-    from zoo.registry import registry
+    from zoo.family.registry import registry
     plugin, = [plugin for plugin in registry().plugins if plugin.distribution == "zoo-classics"]
     cards = sorted(card for family in plugin.families for card in zoo.list_models(family))
     print(json.dumps([sorted(plugin.families), cards, "torch" in sys.modules]))

@@ -21,11 +21,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
-from zoo import cards, hub
-from zoo.cli import OWN_OPTIONS, app
-from zoo.conditions import Categorical, Continuous, Flags
-from zoo.registry import Plugin, cards_of, registry
-from zoo.verification import Check
+from zoo.card import facts as cards
+from zoo.cli.parser import OWN_OPTIONS, app
+from zoo.evaluation.verification import Check
+from zoo.family.conditions import Categorical, Continuous, Flags
+from zoo.family.registry import Plugin, cards_of, registry
+from zoo.hub import places as hub
 
 ZOO = Path(sys.executable).with_name("zoo")
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
@@ -84,7 +85,7 @@ def conditioned(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor | Non
 
 def test_listing_imports_neither_torch_nor_numpy_nor_pydantic() -> None:
     code = (
-        "import sys; sys.argv = ['zoo', 'list']; from zoo.cli import main\n"
+        "import sys; sys.argv = ['zoo', 'list']; from zoo.cli.parser import main\n"
         "try: main()\n"
         "except SystemExit as end: print(end.code, sorted({'torch', 'numpy', 'pydantic', 'PIL'} & sys.modules.keys()))"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.conditions import tensors
+from zoo.family.conditions import tensors
 
 DIGIT = zoo.Categorical(tuple("0123456789"))
 ANIMAL = zoo.Categorical(("cat", "dog", "fox"))

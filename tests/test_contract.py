@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import zoo
-from zoo import spec as specs
-from zoo.registry import Registry, registry
-from zoo.spec import ModelSpec, check_spec
+from zoo.family import spec as specs
+from zoo.family.registry import Registry, registry
+from zoo.family.spec import ModelSpec, check_spec
 
 GOOD = registry().spec("dcgan")  # found before any test changes the version
 
@@ -41,7 +41,7 @@ def test_either_side_is_told_when_it_is_too_old(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_plugin_of_an_older_contract_that_still_works_loads_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo import cli
+    from zoo.cli import parser as cli
 
     monkeypatch.setattr(specs, "API_VERSION", 3)
     check_spec(written_for(2))

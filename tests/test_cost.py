@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import zoo
-from zoo import cost
 from zoo.devices import machine
-from zoo.registry import registry
+from zoo.evaluation import cost
+from zoo.family.registry import registry
 from zoo.testing import Case
 
 

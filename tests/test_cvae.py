@@ -24,9 +24,9 @@ from zoo_cvae.model import CVAE
 from zoo_cvae.train import train
 
 import zoo
-from zoo.data import Dataset
-from zoo.evaluation import Bench
-from zoo.registry import registry
+from zoo.data.source import Dataset
+from zoo.evaluation.figures import Bench
+from zoo.family.registry import registry
 from zoo.testing import Case
 
 SIZES = {"image_size": 8, "latent_dim": 2, "widths": (4,), "hidden": 8, "completion_hidden": 8}

@@ -15,7 +15,7 @@ from zoo_cvae_gan.model import CVAEGAN, FeatureNet, kl_to_prior
 from zoo_cvae_gan.train import Centres, centre_distance, discriminator_loss, distance, features_of, train
 
 import zoo
-from zoo.data import Batches, Dataset
+from zoo.data.source import Batches, Dataset
 from zoo.testing import Case
 
 TINY = CVAEGAN.Config(image_size=8, latent_dim=4, names=("a", "b", "c"), widths=(4, 8), hidden=8)
@@ -51,7 +51,7 @@ def labelled(dataset: Dataset) -> Batches:
 
 
 def zoo_spec() -> zoo.ModelSpec:
-    from zoo.registry import registry
+    from zoo.family.registry import registry
 
     return registry().spec("cvae-gan")
 

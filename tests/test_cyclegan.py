@@ -15,9 +15,9 @@ from zoo_cyclegan.model import CycleGAN, Generator, PatchDiscriminator, Residual
 from zoo_cyclegan.train import ImagePool, fake_loss, l1_distance, real_loss, train
 
 import zoo
-from zoo.config import CardConfig, WeightsFacts
-from zoo.data import Batches, Dataset
-from zoo.registry import registry
+from zoo.card.config import CardConfig, WeightsFacts
+from zoo.data.source import Batches, Dataset
+from zoo.family.registry import registry
 
 TINY = {"image_size": 16, "width": 4, "blocks": 1, "domains": ("dark", "bright")}
 SMALL_D = {"patch_layers": 1, "patch_width": 4}

@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from tables import classes, flags, write_table
 
-from zoo import cache, data
-from zoo.data import Batches, Dataset, augment, load_dataset
-from zoo.distances import detail
+from zoo.data import cache
+from zoo.data import source as data
+from zoo.data.source import Batches, Dataset, augment, load_dataset
 from zoo.errors import DataError
-from zoo.spec import Preparation
+from zoo.evaluation.distances import detail
+from zoo.family.spec import Preparation
 
 SMALL = Preparation(size=16)
 GREY = Preparation(size=8, mode="L")

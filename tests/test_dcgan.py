@@ -14,7 +14,7 @@ from zoo_dcgan.model import DCGAN, Discriminator, down, draw_latent, up
 from zoo_dcgan.train import fake_loss, real_loss, train
 
 import zoo
-from zoo.data import Batches, Dataset
+from zoo.data.source import Batches, Dataset
 
 TINY = DCGAN.Config(image_size=16, width=4, latent_dim=8)
 PAPER = DCGAN.Config()

@@ -19,8 +19,8 @@ from loopback_hub import LoopbackHub
 from PIL import Image
 from typer.testing import CliRunner
 
-from zoo.cli import app
-from zoo.hub import bundled
+from zoo.cli.parser import app
+from zoo.hub.places import bundled
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -137,7 +137,7 @@ def test_every_command_stands_in_the_reference() -> None:
 
 
 def test_every_family_and_card_stands_in_the_readme() -> None:
-    from zoo.registry import registry
+    from zoo.family.registry import registry
 
     text = (ROOT / "README.md").read_text()
     ours = {family for plugin in registry().plugins if plugin.distribution == "genzoo" for family in plugin.families}

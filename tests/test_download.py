@@ -19,10 +19,10 @@ from huggingface_hub import constants
 from loopback_hub import Fault, LoopbackHub, Request, environment
 
 import zoo
-from zoo import client, download
-from zoo.download import fetch
+from zoo.card.names import LIMITS
 from zoo.errors import ConfigError, FormatError, HubError, InputError, NotFoundError, StaleWarning, ZooError
-from zoo.folder import LIMITS
+from zoo.hub import client, download
+from zoo.hub.download import fetch
 
 pytestmark = pytest.mark.enable_socket
 
@@ -585,7 +585,7 @@ def test_a_kill_during_a_download_leaves_nothing_that_could_be_taken_for_a_card(
     hub: LoopbackHub, cache: Path, card: dict[str, bytes]
 ) -> None:
     plan(hub, Fault.slow(20), "model.safetensors", times=1)
-    code = f"from zoo.download import fetch; fetch({REPO!r}, cache_dir={str(cache)!r})"
+    code = f"from zoo.hub.download import fetch; fetch({REPO!r}, cache_dir={str(cache)!r})"
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | environment(hub))
     while not any(request.path.endswith("model.safetensors") for request in hub.requests):
         assert process.poll() is None
@@ -602,7 +602,7 @@ def test_sixteen_processes_at_once_fetch_each_file_once(
 ) -> None:
     cache = tmp_path / "shared"
     code = f"""
-from zoo.download import fetch
+from zoo.hub.download import fetch
 found = fetch({REPO!r}, cache_dir={str(cache)!r})
 print(sorted((path.name, path.stat().st_size) for path in found.folder.iterdir()))
 """
@@ -642,7 +642,7 @@ def test_the_command_line_shows_the_hub_as_an_error_of_one_line(
 ) -> None:
     from typer.testing import CliRunner
 
-    from zoo.cli import app
+    from zoo.cli.parser import app
 
     result = CliRunner().invoke(app, ["info", "org/nobody"])
     assert result.exit_code == 1

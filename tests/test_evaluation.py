@@ -19,15 +19,19 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 import zoo
-from zoo import bench as benches
-from zoo import cards, features, hub, measures, pictures, weights
-from zoo.bench import Bench
-from zoo.config import CardConfig
-from zoo.data import Dataset
-from zoo.evaluation import load_dataset
-from zoo.measures import class_accuracy, importance_bound, memorisation, paired_error, sharpness
-from zoo.registry import registry
+from zoo.card import facts as cards
+from zoo.card import weights
+from zoo.card.config import CardConfig
+from zoo.data.source import Dataset
+from zoo.evaluation import bench as benches
+from zoo.evaluation import features, measures
+from zoo.evaluation.bench import Bench
+from zoo.evaluation.figures import load_dataset
+from zoo.evaluation.measures import class_accuracy, importance_bound, memorisation, paired_error, sharpness
+from zoo.family.registry import registry
+from zoo.hub import places as hub
 from zoo.testing import Case
+from zoo.training import pictures
 
 
 @pytest.fixture(autouse=True)

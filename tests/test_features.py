@@ -11,10 +11,11 @@ from stand_ins import Shows
 from torch import Tensor, nn
 
 import zoo
-from zoo import features
-from zoo.bench import Bench, binary_draw
-from zoo.data import Dataset
-from zoo.features import (
+from zoo.card.names import STATISTICS
+from zoo.data.source import Dataset
+from zoo.evaluation import features
+from zoo.evaluation.bench import Bench, binary_draw
+from zoo.evaluation.features import (
     Backbone,
     find_backbone,
     fit,
@@ -23,9 +24,8 @@ from zoo.features import (
     statistics,
     write_statistics,
 )
-from zoo.folder import STATISTICS
-from zoo.measures import fidelity, measures, moments
-from zoo.registry import registry
+from zoo.evaluation.measures import fidelity, measures, moments
+from zoo.family.registry import registry
 from zoo.testing import Case
 
 N = 120

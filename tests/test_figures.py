@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from zoo.cards import Facts, Metric, Reference, Training, figure
-from zoo.config import read_config
-from zoo.hub import bundled
+from zoo.card.config import read_config
+from zoo.card.facts import Facts, Metric, Reference, Training, figure
+from zoo.hub.places import bundled
 
 ROOT = Path(__file__).resolve().parent.parent
 

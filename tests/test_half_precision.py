@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.config import read_config
-from zoo.hub import bundled
+from zoo.card.config import read_config
+from zoo.family.registry import registry
+from zoo.hub.places import bundled
 from zoo.noise import Noise
-from zoo.registry import registry
-from zoo.rounding import AGREEMENT, disagreement
+from zoo.training.rounding import AGREEMENT, disagreement
 
 IMAGES = 4
 CARDS = sorted(name for name, folder in bundled().items() if read_config(folder).weights.dtype == "float16")

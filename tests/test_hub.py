@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from zoo import download, hub
-from zoo.download import Snapshot
 from zoo.errors import HubError, InputError, NotFoundError
+from zoo.hub import download
+from zoo.hub import places as hub
+from zoo.hub.download import Snapshot
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

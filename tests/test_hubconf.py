@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Isolated
 
-from zoo.hub import bundled
+from zoo.hub.places import bundled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,7 +34,7 @@ import hubconf
 names = [name for name in dir(hubconf) if callable(getattr(hubconf, name)) and not name.startswith("_")]
 words = hubconf.vae_mnist.__doc__
 import zoo, zoo_dcgan
-from zoo.registry import registry
+from zoo.family.registry import registry
 print(json.dumps({
     "names": names, "words": words, "repr": repr(model), "zoo": zoo.__file__, "plugin": zoo_dcgan.__file__,
     "version": registry().provider("dcgan").version, "mean": float(model.sample(2, seed=0).tensor.mean()),

@@ -14,9 +14,9 @@ from zoo_infogan.model import Codes, InfoGAN, Posterior, code_head, generator, t
 from zoo_infogan.train import read_loss, train
 
 import zoo
-from zoo.data import Batches, Dataset
-from zoo.evaluation import Bench
-from zoo.registry import registry
+from zoo.data.source import Batches, Dataset
+from zoo.evaluation.figures import Bench
+from zoo.family.registry import registry
 from zoo.testing import Case
 
 TINY = InfoGAN.Config(image_size=8, latent_dim=4, width=4, hidden=16)

@@ -13,10 +13,10 @@ from zoo_judge.model import Judge
 from zoo_judge.train import train
 
 import zoo
-from zoo.data import Batches, Dataset
-from zoo.registry import registry
-from zoo.run import Run
+from zoo.data.source import Batches, Dataset
+from zoo.family.registry import registry
 from zoo.testing import Case
+from zoo.training.run import Run
 
 NAMES = ("dark", "middle", "bright")
 TINY = {"image_size": 16, "channels": 1, "widths": (4, 4, 8, 8), "names": NAMES}

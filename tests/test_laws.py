@@ -12,7 +12,7 @@ from bad_families.model import Good
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 import zoo
-from zoo.registry import registry
+from zoo.family.registry import registry
 from zoo.testing import LAWS, BrokenLaw, Case, check_family, check_law, judge, laws_of, report
 
 CASES = {family: Case(spec) for family, spec in registry().specs.items()}
@@ -145,8 +145,8 @@ BAD = {
 @pytest.fixture
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a GPU, a device of another name; for the compiler, its first stage, which takes no minute."""
-    monkeypatch.setattr("zoo.laws.accelerator", lambda: "cpu:0")
-    monkeypatch.setattr("zoo.laws.COMPILER", "eager")
+    monkeypatch.setattr("zoo.testing.inference.accelerator", lambda: "cpu:0")
+    monkeypatch.setattr("zoo.testing.inference.COMPILER", "eager")
 
 
 @pytest.mark.parametrize(("spec", "law", "message"), BAD.values(), ids=BAD)
@@ -236,7 +236,7 @@ def test_a_broken_law_says_where_the_family_breaks_it() -> None:
 
 
 def test_a_law_that_cannot_be_looked_at_is_skipped_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.laws.accelerator", lambda: None)
+    monkeypatch.setattr("zoo.testing.inference.accelerator", lambda: None)
     found = {result.law: result for result in report(density("Flow"), optional=["gpu"])}
     assert {law for law, result in found.items() if result.state == "skipped"} == {
         "a gpu gives what the cpu gives",

@@ -31,7 +31,7 @@ LOADED = "import sys, json; print(json.dumps(sorted({name.partition('.')[0] for 
     [
         "zoo.list_models()",
         "[zoo.ModelSpec, zoo.Recipe, zoo.Categorical, zoo.hookimpl, zoo.ZooError, dir(zoo)]",
-        "from zoo.registry import registry; [registry().spec(name) for name in registry().specs]",
+        "from zoo.family.registry import registry; [registry().spec(name) for name in registry().specs]",
     ],
 )
 def test_listing_imports_no_framework(isolated: Isolated, use: str) -> None:
@@ -70,8 +70,8 @@ def test_making_a_model_does_not_wake_torchs_compiler(isolated: Isolated) -> Non
     code = """
 import json, sys
 import torch
-from zoo.registry import registry
-from zoo.weights import build
+from zoo.family.registry import registry
+from zoo.card.weights import build
 
 at_first, woken = set(sys.modules), {}
 for name, spec in registry().specs.items():

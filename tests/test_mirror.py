@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from loopback_hub import LoopbackHub
 
 import zoo
-from zoo.download import fetch
+from zoo.hub.download import fetch
 
 OLAH = os.environ.get("ZOO_OLAH") or shutil.which("olah-cli")
 pytestmark = [

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 import yaml
 
-from zoo import files, scaffold
+from zoo import files
 from zoo.errors import InputError, PluginError, ZooError
-from zoo.scaffold import Answers, answers, new, questions
+from zoo.scaffold import package as scaffold
+from zoo.scaffold.package import Answers, answers, new, questions
 
 PLAIN = answers("my-model", {})
 AWKWARD = Answers(
@@ -49,7 +50,7 @@ import json, shlex, sys
 import pytest
 from pathlib import Path
 from typer.testing import CliRunner
-from zoo.cli import app
+from zoo.cli.parser import app
 
 package, lines = Path(sys.argv[1]), json.loads(sys.argv[2])
 assert pytest.main(["-q", "-p", "no:cacheprovider", str(package / "tests")]) == 0
@@ -336,7 +337,8 @@ def test_a_cut_while_writing_leaves_nothing(
 
 def test_a_kill_while_writing_leaves_no_half_package(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from zoo import files, scaffold\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from zoo import files; from zoo.scaffold import package as scaffold\n"
         "files.fsync = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "scaffold.new(Path(sys.argv[1]), scaffold.answers('my-model', {}))"
     )
@@ -358,7 +360,7 @@ def test_the_questions_cover_the_answers_and_their_defaults_will_do(tmp_path: Pa
 
 def test_asking_and_writing_import_no_torch(isolated: Callable[..., Any], tmp_path: Path) -> None:
     code = (
-        "import json, sys; from pathlib import Path; from zoo import scaffold\n"
+        "import json, sys; from pathlib import Path; from zoo.scaffold import package as scaffold\n"
         "scaffold.new(Path(sys.argv[1]), scaffold.answers('my-model', {}))\n"
         "print(json.dumps([name for name in ('torch', 'pydantic') if name in sys.modules]))"
     )

@@ -14,10 +14,10 @@ from zoo_pix2pix.model import DROPPED, PatchDiscriminator, Pix2Pix, dropout
 from zoo_pix2pix.train import fake_loss, l1_distance, real_loss, train
 
 import zoo
-from zoo.config import CardConfig, WeightsFacts
-from zoo.data import Batches, Dataset
-from zoo.registry import registry, resolve
-from zoo.weights import outline
+from zoo.card.config import CardConfig, WeightsFacts
+from zoo.card.weights import outline
+from zoo.data.source import Batches, Dataset
+from zoo.family.registry import registry, resolve
 
 TINY = {"image_size": 16, "width": 4}
 

@@ -16,7 +16,7 @@ from zoo_pixelcnn.sampler import draw, quantile
 from zoo_pixelcnn.train import train
 
 import zoo
-from zoo.data import Batches, Dataset
+from zoo.data.source import Batches, Dataset
 
 GREY = PixelCNN.Config(image_size=5, width=8, blocks=2, head=16)
 COLOUR = PixelCNN.Config(image_size=4, channels=3, n_levels=4, width=8, blocks=2, head=16)

@@ -17,11 +17,15 @@ from stand_ins import TRAINING
 from typer.testing import CliRunner
 
 import zoo
-from zoo import cards, hub, pictures, publishing, verification
-from zoo.cli import app
+from zoo import publishing
+from zoo.card import facts as cards
+from zoo.card.names import FACTS, PICTURE
+from zoo.cli.parser import app
 from zoo.errors import FormatError, HubError, InputError, NotFoundError, ZooError
-from zoo.folder import FACTS, PICTURE
+from zoo.evaluation import verification
+from zoo.hub import places as hub
 from zoo.publishing import publish
+from zoo.training import pictures
 
 pytestmark = [
     pytest.mark.enable_socket,

@@ -12,8 +12,8 @@ import pytest
 
 import zoo.testing
 from zoo import pytest_plugin
-from zoo.law import SkippedLaw
 from zoo.testing import BrokenLaw, Case, Law
+from zoo.testing.law import SkippedLaw
 
 pytest_plugins = ["pytester"]
 
@@ -150,7 +150,7 @@ def test_who_asks_for_no_family_pays_for_none(tmp_path: Path) -> None:
         "import sys\n\n\n"
         "def test_light():\n"
         "    assert 'zoo.pytest_plugin' in sys.modules\n"
-        "    assert not {'torch', 'pydantic', 'numpy', 'zoo.testing', 'zoo.registry'} & sys.modules.keys()\n"
+        "    assert not {'torch', 'pydantic', 'numpy', 'zoo.testing', 'zoo.family.registry'} & sys.modules.keys()\n"
     )
     done = run_outside(tmp_path)
     assert done.returncode == 0, done.stdout

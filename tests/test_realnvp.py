@@ -27,8 +27,8 @@ from zoo_realnvp.model import (
 from zoo_realnvp.train import train
 
 import zoo
-from zoo.data import Batches, Dataset
-from zoo.registry import registry
+from zoo.data.source import Batches, Dataset
+from zoo.family.registry import registry
 from zoo.testing import Case
 
 COLOUR = RealNVP.Config(image_size=4, channels=3, scales=2, width=4, blocks=1)

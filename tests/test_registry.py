@@ -13,8 +13,8 @@ import pytest
 from conftest import Isolated
 
 import zoo
-from zoo.registry import Registry
-from zoo.spec import check_spec
+from zoo.family.registry import Registry
+from zoo.family.spec import check_spec
 
 BUILTIN = ("dcgan",)
 
@@ -148,8 +148,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 REPORT = """
 import json, os, sys
 import zoo
-from zoo.hub import locate
-from zoo.registry import registry
+from zoo.hub.places import locate
+from zoo.family.registry import registry
 
 def complaint(call, *arguments):
     try:
@@ -259,8 +259,8 @@ def test_good_families_build_and_sample_beside_all_bad_plugins(site: Path, isola
 import json
 import zoo
 from zoo.noise import Noise
-from zoo.registry import registry
-from zoo.weights import build
+from zoo.family.registry import registry
+from zoo.card.weights import build
 shapes = {}
 for name in ("dcgan", "good"):
     spec = registry().spec(name)
@@ -305,7 +305,7 @@ def test_plugins_can_be_let_in_or_left_out(
 
 
 def test_letting_in_what_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo.registry import registry
+    from zoo.family.registry import registry
 
     monkeypatch.setenv("ZOO_PLUGINS", "buitin")
     with pytest.raises(zoo.InputError, match="no plugin 'buitin' is installed\n  Did you mean 'builtin'"):
@@ -350,7 +350,7 @@ def test_an_interrupt_is_not_taken_for_a_bad_plugin(tmp_path: Path) -> None:
     install([wheel(tmp_path, "slow", {"__init__.py": "raise KeyboardInterrupt"})], tmp_path / "site")
     code = textwrap.dedent("""
         import sys
-        from zoo.registry import registry
+        from zoo.family.registry import registry
         try:
             registry()
         except KeyboardInterrupt:
@@ -370,7 +370,7 @@ def test_built_in_families_come_through_the_same_door() -> None:
 
 
 def test_every_installed_spec_keeps_the_contract() -> None:
-    from zoo.registry import registry
+    from zoo.family.registry import registry
 
     for name, spec in registry().specs.items():
         check_spec(spec)
@@ -402,7 +402,7 @@ def test_every_installed_spec_keeps_the_contract() -> None:
 def test_a_spec_that_breaks_the_contract_is_refused_with_the_field(changes: dict[str, Any], reason: str) -> None:
     import dataclasses
 
-    from zoo.registry import registry
+    from zoo.family.registry import registry
 
     with pytest.raises(zoo.PluginError, match=reason):
         check_spec(dataclasses.replace(registry().spec("dcgan"), **changes))

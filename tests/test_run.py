@@ -20,15 +20,23 @@ from tables import classes, flags, write_table
 from torch import Tensor, nn
 
 import zoo
-from zoo.data import Batches, Dataset
+from zoo.data.source import Batches, Dataset
 from zoo.errors import InputError, TrainingError
+from zoo.family.registry import registry, resolve
+from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import TEMPORARY
-from zoo.registry import registry, resolve
-from zoo.run import OutOfTime, Run, checkpoints, reached
-from zoo.spec import ModelSpec, Preparation
+from zoo.training.run import OutOfTime, Run, checkpoints, reached
 
 KILLS = int(os.environ.get("ZOO_KILLS", "20"))
-HEAVY = ["zoo.recipes", "datasets", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "rich.progress", "pytest"]
+HEAVY = [
+    "zoo.training.recipes",
+    "datasets",
+    "accelerate",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "rich.progress",
+    "pytest",
+]
 """What a training process imports; an optimizer imports dynamo."""
 
 
@@ -523,8 +531,8 @@ def regress(run: Run) -> nn.Module:
 
 def train_family(run: Run, name: str, data: Path) -> nn.Module:
     """The VAE's own loop on its tiny model, without the card."""
-    from zoo.data import load_dataset
-    from zoo.weights import build
+    from zoo.card.weights import build
+    from zoo.data.source import load_dataset
 
     spec = registry().spec(name)
     torch.manual_seed(run.rank)

@@ -31,9 +31,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from zoo.card.names import CONFIG, FACTS, LIMITS, PICTURE, README, SIGNATURE, SIGNED, STATISTICS, WEIGHTS
 from zoo.errors import FormatError, InputError, NotFoundError, ZooError
-from zoo.folder import CONFIG, FACTS, LIMITS, PICTURE, README, SIGNATURE, SIGNED, STATISTICS, WEIGHTS
-from zoo.signing import check_signature, sign
+from zoo.hub.signing import check_signature, sign
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 SECRET = "correct horse battery"
@@ -703,7 +703,7 @@ from pathlib import Path
 
 calls = []
 sys.addaudithook(lambda event, _: calls.append(event) if event.startswith("socket.") else None)
-from zoo.signing import check_signature, sign
+from zoo.hub.signing import check_signature, sign
 loaded = [name for name in ("model_signing", "cryptography", "OpenSSL", "torch") if name in sys.modules]
 sign(Path(sys.argv[1]), Path(sys.argv[2]))
 check_signature(Path(sys.argv[1]), Path(sys.argv[3]))
@@ -726,7 +726,7 @@ from pathlib import Path
 
 sys.modules[sys.argv[4]] = None  # an import of it fails
 from zoo.errors import ZooError
-from zoo.signing import check_signature, sign
+from zoo.hub.signing import check_signature, sign
 
 told = []
 for use, key in ((sign, sys.argv[2]), (check_signature, sys.argv[3])):

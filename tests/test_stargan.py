@@ -14,9 +14,9 @@ from zoo_stargan.model import Discriminator, StarGAN, upsample
 from zoo_stargan.train import class_loss, gradient_penalty, train
 
 import zoo
-from zoo.data import Batches, Dataset
-from zoo.evaluation import Bench
-from zoo.registry import registry
+from zoo.data.source import Batches, Dataset
+from zoo.evaluation.figures import Bench
+from zoo.family.registry import registry
 from zoo.testing import Case
 
 NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")

@@ -13,13 +13,13 @@ from tables import flags, write_table
 from zoo_dcgan.model import DCGAN
 
 import zoo
-from zoo.cards import read_facts
-from zoo.data import Batches
+from zoo.card.facts import read_facts
+from zoo.card.weights import build
+from zoo.data.source import Batches
 from zoo.errors import ConfigError, DataError, InputError, NotFoundError, TrainingError
-from zoo.registry import registry
-from zoo.rounding import AGREEMENT, disagreement
+from zoo.family.registry import registry
 from zoo.testing import Case
-from zoo.weights import build
+from zoo.training.rounding import AGREEMENT, disagreement
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 8, "image_size": 16, "width": 4, "latent_dim": 8, "log_every": 2}
 SAME: dict[str, Any] = {"save_every": 2, "sample_every": 2, "lr": 1e-3, "ema": 0.5, "flip": False}
@@ -390,7 +390,7 @@ def test_a_card_that_cannot_be_completed_leaves_the_earlier_one(
         raise OSError("no space left")
 
     before = contents(run_folder)
-    monkeypatch.setattr("zoo.cards.render", fail)
+    monkeypatch.setattr("zoo.card.facts.render", fail)
     with pytest.raises(OSError, match="no space left"):
         train(run_folder, faces, resume=True, **SAME | {"steps": 6})
     assert contents(run_folder) == before

@@ -13,9 +13,9 @@ from zoo_vae.model import VAE, FittedPrior, StandardPrior, bernoulli_log_prob, g
 from zoo_vae.train import train
 
 import zoo
-from zoo.data import Batches, Dataset
-from zoo.evaluation import Bench
-from zoo.registry import registry
+from zoo.data.source import Batches, Dataset
+from zoo.evaluation.figures import Bench
+from zoo.family.registry import registry
 from zoo.testing import Case
 
 BINARY = VAE.Config(image_size=8, latent_dim=3, widths=(4,), hidden=8)
@@ -452,7 +452,7 @@ def mnist_like(n: int) -> Dataset:
 
 
 def test_the_binary_test_set_is_one_fixed_draw() -> None:
-    case = Case(zoo.registry.registry().spec("vae"))
+    case = Case(zoo.family.registry.registry().spec("vae"))
     model, data = case.model, mnist_like(500)
     model.card = model.card.model_copy(update={"preparation": zoo.Preparation(size=8, mode="L", binarize=True)})
 

@@ -15,14 +15,19 @@ from tables import classes, write_table
 from typer.testing import CliRunner
 
 import zoo
-from zoo import cards, cost, evaluation, features, hub, measures, pictures, weights
-from zoo.cli import app
-from zoo.config import CardConfig
-from zoo.distances import sliced_wasserstein
-from zoo.features import Statistics
-from zoo.folder import LIMITS, PICTURE, SIGNATURE
-from zoo.registry import registry
-from zoo.verification import Check, verify
+from zoo.card import facts as cards
+from zoo.card import weights
+from zoo.card.config import CardConfig
+from zoo.card.names import LIMITS, PICTURE, SIGNATURE
+from zoo.cli.parser import app
+from zoo.evaluation import cost, features, measures
+from zoo.evaluation import figures as evaluation
+from zoo.evaluation.distances import sliced_wasserstein
+from zoo.evaluation.features import Statistics
+from zoo.evaluation.verification import Check, verify
+from zoo.family.registry import registry
+from zoo.hub import places as hub
+from zoo.training import pictures
 
 PREPARATIONS = {
     "judge": zoo.Preparation(size=16, mode="L"),

@@ -27,12 +27,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import zoo
-from zoo import weights
-from zoo.cards import write_config
-from zoo.config import CardConfig, read_config
+from zoo.card import weights
+from zoo.card.config import CardConfig, read_config
+from zoo.card.facts import write_config
 from zoo.errors import ConfigError, FormatError, InputError, ZooError
-from zoo.registry import registry
-from zoo.spec import ModelSpec, Preparation
+from zoo.family.registry import registry
+from zoo.family.spec import ModelSpec, Preparation
 
 FUZZ = int(os.environ.get("ZOO_FUZZ", "20000"))
 EXAMPLES = int(os.environ.get("ZOO_EXAMPLES", "100"))
@@ -507,7 +507,8 @@ BOMBS = (
 MEASURE = """
 import json, sys, time
 from pathlib import Path
-from zoo import ZooError, weights
+from zoo import ZooError
+from zoo.card import weights
 
 def memory(key):  # VmRSS: now, VmHWM: the most since it was reset; in kB
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(key))) << 10
@@ -641,7 +642,7 @@ WATCH = """
 import json, sys
 from pathlib import Path
 import zoo
-from zoo import weights
+from zoo.card import weights
 
 root, names = Path(sys.argv[1]), json.loads(sys.argv[2])
 bad = ("exec", "compile", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.mkdir", "subprocess.Popen",

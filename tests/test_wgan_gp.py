@@ -13,7 +13,7 @@ from zoo_wgan_gp.model import WGANGP, Critic, glorot, he
 from zoo_wgan_gp.train import gradient_norm, train
 
 import zoo
-from zoo.data import Batches, Dataset
+from zoo.data.source import Batches, Dataset
 
 TINY = WGANGP.Config(image_size=16, width=4, latent_dim=8)
 TINY_RESNET = TINY.model_copy(update={"architecture": "resnet"})

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zoo._version import __version__
-from zoo.conditions import Categorical, Continuous, Flags
 from zoo.errors import (
     CapabilityError,
     ConfigError,
@@ -21,16 +20,17 @@ from zoo.errors import (
     TrainingError,
     ZooError,
 )
-from zoo.hookspecs import hookimpl
-from zoo.spec import API_VERSION, ModelSpec, Preparation, Recipe
+from zoo.family.conditions import Categorical, Continuous, Flags
+from zoo.family.hookspecs import hookimpl
+from zoo.family.spec import API_VERSION, ModelSpec, Preparation, Recipe
 
 if TYPE_CHECKING:
-    from zoo.bench import Bench as Bench
-    from zoo.budget import train_all as train_all
-    from zoo.cards import Metric as Metric
-    from zoo.config import Config as Config
-    from zoo.data import Batches as Batches
-    from zoo.evaluation import evaluate as evaluate
+    from zoo.card.facts import Metric as Metric
+    from zoo.data.source import Batches as Batches
+    from zoo.evaluation.bench import Bench as Bench
+    from zoo.evaluation.figures import evaluate as evaluate
+    from zoo.evaluation.verification import verify as verify
+    from zoo.family.config import Config as Config
     from zoo.images import Images as Images
     from zoo.model import Model as Model
     from zoo.model import load as load
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
     from zoo.noise import FreshNoise as FreshNoise
     from zoo.noise import Noise as Noise
     from zoo.publishing import publish as publish
-    from zoo.recipes import train as train
-    from zoo.run import OutOfTime as OutOfTime
-    from zoo.run import Run as Run
     from zoo.schedules import constant_then_linear as constant_then_linear
-    from zoo.verification import verify as verify
+    from zoo.training.budget import train_all as train_all
+    from zoo.training.recipes import train as train
+    from zoo.training.run import OutOfTime as OutOfTime
+    from zoo.training.run import Run as Run
 
 LAZY = {
-    "Metric": "zoo.cards",
-    "Config": "zoo.config",
-    "Batches": "zoo.data",
-    "Bench": "zoo.bench",
-    "train_all": "zoo.budget",
-    "evaluate": "zoo.evaluation",
+    "Metric": "zoo.card.facts",
+    "Config": "zoo.family.config",
+    "Batches": "zoo.data.source",
+    "Bench": "zoo.evaluation.bench",
+    "train_all": "zoo.training.budget",
+    "evaluate": "zoo.evaluation.figures",
     "Images": "zoo.images",
     "Model": "zoo.model",
     "load": "zoo.model",
@@ -58,18 +58,18 @@ LAZY = {
     "FreshNoise": "zoo.noise",
     "Noise": "zoo.noise",
     "publish": "zoo.publishing",
-    "train": "zoo.recipes",
-    "OutOfTime": "zoo.run",
-    "Run": "zoo.run",
+    "train": "zoo.training.recipes",
+    "OutOfTime": "zoo.training.run",
+    "Run": "zoo.training.run",
     "constant_then_linear": "zoo.schedules",
-    "verify": "zoo.verification",
+    "verify": "zoo.evaluation.verification",
 }
 
 
 def list_models(family: str | None = None) -> list[str]:
     """Names that `zoo.load` takes, sorted; of one family if given. NotFoundError for an unknown family."""
-    from zoo.hub import bundled
-    from zoo.registry import cards_of, registry
+    from zoo.family.registry import cards_of, registry
+    from zoo.hub.places import bundled
 
     specs = registry().specs.values() if family is None else [registry().spec(family)]
     return sorted(name for spec in specs for name in cards_of(spec) if name in bundled())

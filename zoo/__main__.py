@@ -1,5 +1,5 @@
 """`python -m zoo`: the command line, also for `accelerate launch -m zoo train ...`."""
 
-from zoo.cli import main
+from zoo.cli.parser import main
 
 main()

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageOps, PngImagePlugin, UnidentifiedImageErr
 from torch import Tensor
 
 from zoo.errors import FormatError, InputError, NotFoundError, ZooError
+from zoo.family.spec import Preparation
 from zoo.files import write_atomically
-from zoo.spec import Preparation
 
 if TYPE_CHECKING:
     import numpy.typing as npt

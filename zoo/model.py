@@ -18,19 +18,23 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from zoo import cards, conditions, hub, upload, weights
 from zoo._version import __version__
-from zoo.conditions import Condition
-from zoo.config import CardConfig, read_config
+from zoo.card import facts as cards
+from zoo.card import weights
+from zoo.card.config import CardConfig, read_config
+from zoo.card.names import CONFIG, LIMITS, WEIGHTS
 from zoo.devices import DTYPES, pick_device, warn_if_slow
 from zoo.errors import CapabilityError, InputError
+from zoo.family import conditions
+from zoo.family.conditions import Condition
+from zoo.family.registry import resolve
+from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import write_atomically
-from zoo.folder import CONFIG, LIMITS, WEIGHTS
-from zoo.hub import Place
+from zoo.hub import places as hub
+from zoo.hub import upload
+from zoo.hub.places import Place
 from zoo.images import Images, binary, is_binary, prepare
 from zoo.noise import Noise
-from zoo.registry import resolve
-from zoo.spec import ModelSpec, Preparation
 
 MAX_RESULT = 4 << 30
 """Bytes of images that one call may return."""
@@ -404,7 +408,7 @@ def load_from(
 ) -> Model:
     """The model of a card that has been found; with a public key, only if the card bears its signature."""
     if key is not None:
-        from zoo.signing import check_signature
+        from zoo.hub.signing import check_signature
 
         check_signature(place.folder, Path(key))
     module, spec, card = weights.load_module(place.folder)

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from zoo import cards, hub, upload
 from zoo._version import __version__
-from zoo.client import asking, check_names, client, endpoint
-from zoo.config import read_config
-from zoo.download import fetch
+from zoo.card import facts as cards
+from zoo.card.config import read_config
+from zoo.card.names import LIMITS
 from zoo.errors import FormatError, HubError
+from zoo.evaluation.verification import verify
 from zoo.files import sha256
-from zoo.folder import LIMITS
-from zoo.upload import Plan
-from zoo.verification import verify
+from zoo.hub import places as hub
+from zoo.hub import upload
+from zoo.hub.client import asking, check_names, client, endpoint
+from zoo.hub.download import fetch
+from zoo.hub.upload import Plan
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def draft(
                 shutil.copyfile(source / file, folder / file)
         cards.address(folder, to)
         if key is not None:
-            from zoo.signing import sign
+            from zoo.hub.signing import sign
 
             sign(folder, Path(key))
         _hold(folder, str(name), device)

@@ -107,7 +107,7 @@ class LawItem(pytest.Item):
 def _check_names(families: list[str]) -> None:
     """UsageError, in the registry's words, for a family that is not there."""
     from zoo.errors import ZooError
-    from zoo.registry import registry
+    from zoo.family.registry import registry
 
     for name in families:
         try:

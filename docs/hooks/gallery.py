@@ -16,11 +16,12 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from PIL import Image
 
-from zoo import cards, hub
-from zoo.config import CardConfig, read_config
-from zoo.folder import PICTURE, README, WEIGHTS
-from zoo.registry import registry
-from zoo.spec import CAPABILITIES, ModelSpec
+from zoo.card import facts as cards
+from zoo.card.config import CardConfig, read_config
+from zoo.card.names import PICTURE, README, WEIGHTS
+from zoo.family.registry import registry
+from zoo.family.spec import CAPABILITIES, ModelSpec
+from zoo.hub import places as hub
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -153,7 +154,7 @@ def page(card: Card, files: Files) -> str:
     _, _, body = text.removeprefix("---\n").partition("\n---\n")
     title, _, rest = body.strip().partition("\n")
     about = f"families/{card.spec.name}.md"
-    top = TEMPLATES.get_template("card.md.jinja").render(
+    top = TEMPLATES.get_template("readme.md.jinja").render(
         card=card, title=title, about=about if files.get_file_from_path(about) else None
     )
     rest = re.sub(rf"!\[.*\]\({re.escape(PICTURE)}\)", lambda _: figure(card), rest)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from zoo.hub import bundled
+from zoo.hub.places import bundled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -165,9 +165,9 @@ def visit(browser: "Browser", address: str, watch: Watch) -> Iterator[Visit]:
 
 @pytest.fixture(scope="session")
 def known() -> dict[str, Known]:
-    from zoo import cards
-    from zoo.config import read_config
-    from zoo.registry import registry
+    from zoo.card import facts as cards
+    from zoo.card.config import read_config
+    from zoo.family.registry import registry
 
     found = {}
     for name, folder in bundled().items():

@@ -1,0 +1,1 @@
+"""A card is a folder: its files, its facts, its weights."""

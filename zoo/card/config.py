@@ -1,0 +1,40 @@
+"""config.json: what loading a card needs, and nothing else."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from zoo._version import DISTRIBUTION
+from zoo.card.names import CONFIG, LIMITS
+from zoo.family.config import Config, validate
+from zoo.family.spec import NAME, Preparation
+from zoo.files import read_json
+
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$", max_length=64)]
+
+
+class WeightsFacts(Config):
+    """What a card says about its model.safetensors."""
+
+    dtype: Literal["float32", "float16", "bfloat16"]
+    """Of every floating-point tensor in the file; the loaded module is float32 again."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CardConfig(Config):
+    """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is acted on."""
+
+    format: Literal[1] = 1
+    name: Name
+    family: Name
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = DISTRIBUTION
+    """Distribution that provides the family; shown as text when the family is missing, never acted on."""
+    config: dict[str, Any]
+    preparation: Preparation
+    weights: WeightsFacts
+
+
+def read_config(folder: Path) -> CardConfig:
+    """A card's config.json through its closed schema."""
+    return validate(CardConfig, read_json(folder / CONFIG, LIMITS[CONFIG]), str(folder / CONFIG))

@@ -1,0 +1,323 @@
+"""A card's facts <-> its README.md. Rendering is deterministic, so a README can be checked against its facts."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from zoo._version import DISTRIBUTION
+from zoo.card.config import CardConfig, Name, read_config
+from zoo.card.names import CONFIG, FACTS, PICTURE, README, REPOSITORY, WEIGHTS
+from zoo.card.weights import build
+from zoo.errors import InputError
+from zoo.family.conditions import Condition
+from zoo.family.config import Config, validate
+from zoo.family.registry import registry
+from zoo.family.spec import ModelSpec
+from zoo.files import read_json, to_json, write_atomically
+
+HUB = "https://huggingface.co"
+"""Where the public reads cards."""
+
+
+class Training(Config):
+    """How the weights came to be, as it was."""
+
+    recipe: Name
+    data: str
+    """Name of the data set; a Hub name where it is one."""
+    split: str
+    columns: dict[str, str] = Field(default_factory=lambda: {"image": "image"})
+    """Which column of the data set was the image, the label, ..."""
+    images: int
+    steps: int
+    batch_size: int
+    passes: float
+    """Over the data; over the larger domain of an unpaired set."""
+    seconds: float
+    device: str
+    precision: str
+    seed: int
+    settings: dict[str, Any]
+    """All arguments of the loop and of the run."""
+    software: dict[str, str]
+
+
+class Origin(Config):
+    """Where weights came from that were not trained by zoo."""
+
+    data: str
+    """What they were trained on, as far as it is known."""
+    source: str
+    """Who trained and who gave them."""
+    file: str
+    sha256: str
+    """Of that file."""
+    command: str
+    """That made the card from it."""
+
+
+class Reference(Config):
+    """What tells two sets of images apart, where a figure compares sets by their features."""
+
+    backbone: str
+    """Whose features: a judge's card, a timm model, or inception."""
+    weights: str
+    """sha256 of its weights."""
+    resize: str
+    """How images become its input."""
+    statistics: str
+    """sha256 of the real images' mean and covariance."""
+    n: int
+    """Real images."""
+
+
+class Metric(Config):
+    """One figure with all that is needed to compare or repeat it."""
+
+    name: str
+    value: float
+    uncertainty: float | None = None
+    """Standard error, where there is one."""
+    unit: str = ""
+    better: Literal["lower", "higher"]
+    data: str
+    split: str
+    n: int
+    """Images it was measured on; of a sampler, its samples."""
+    seed: int
+    protocol: str
+    floor: float | None = None
+    """The same figure of as many training images, in place of samples: what the data themselves come to."""
+    ceiling: float | None = None
+    """Of an accuracy: that of real images which have what was asked for. No model can be expected to do better."""
+    baseline: str = ""
+    """What else the figure may be compared with."""
+    reference: Reference | None = None
+
+
+class Cost(Config):
+    """What the card costs, on the machine named."""
+
+    parameters: int
+    bytes: int
+    """Of the weights' file."""
+    memory: int
+    """Bytes at the peak of loading the card and making 16 images: of the process, or on a GPU of the device."""
+    seconds: float
+    """For 16 images, loaded and warm."""
+    machine: str
+
+
+class Evaluation(Config):
+    """When and with what the figures were measured."""
+
+    device: str
+    seconds: float
+    software: dict[str, str]
+    commit: str = ""
+    """Of zoo, where it ran from a clone."""
+
+
+class Facts(Config):
+    """evaluation.json: everything on a card that is not needed for loading."""
+
+    summary: str
+    repository: Annotated[str, Field(pattern=rf"^({REPOSITORY.pattern})?$")] = ""
+    """On the Hub, where it has been published."""
+    license: str
+    data_terms: str
+    limits: list[str]
+    larger: str = ""
+    """Options that make more of the recipe with more compute; not tried."""
+    training: Training | None = None
+    """None for weights that were not trained here; then `origin` says where they came from."""
+    origin: Origin | None = None
+    metrics: list[Metric] = Field(default_factory=list)
+    evaluation: Evaluation | None = None
+    costs: list[Cost] = Field(default_factory=list)
+    """One for each kind of machine it was measured on."""
+    golden: dict[str, list[float]] = Field(default_factory=dict)
+    """By method, values of its results on fixed inputs, which `zoo verify` finds again; so it does the picture."""
+    picture_inputs: Name | None = None
+    """Of a translator: the card whose samples (seed 0) are the inputs in its picture."""
+    picture_credit: str = ""
+    """Of a picture that shows inputs and targets of the data set's test split: the line that they must bear."""
+    picture_rows: list[dict[str, str | bool | float | list[float]]] = Field(default_factory=list)
+    """Conditions of each row of the picture's results."""
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> "Facts":
+        if (self.training is None) == (self.origin is None):
+            raise ValueError("either training or origin says how the weights came to be")
+        return self
+
+    @property
+    def data(self) -> str:
+        """What the weights were trained on."""
+        return self.training.data if self.training else self.origin.data if self.origin else ""
+
+
+def read_facts(folder: Path) -> Facts:
+    """A card's evaluation.json through its closed schema."""
+    return validate(Facts, read_json(folder / FACTS), str(folder / FACTS))
+
+
+def write_facts(folder: Path, facts: Facts) -> None:
+    """Write evaluation.json, and the README.md that follows from it."""
+    text = to_json(facts.model_dump(mode="json"))
+    write_atomically(folder / FACTS, lambda path: path.write_text(text, encoding="utf-8"))
+    readme = render(folder)
+    write_atomically(folder / README, lambda path: path.write_text(readme, encoding="utf-8"))
+
+
+def address(folder: Path, repo: str) -> None:
+    """Write into a card which repository on the Hub it is, so that its README says how to load it from there."""
+    if not (folder / FACTS).is_file():
+        raise InputError(
+            f"{folder.name} has no {FACTS}: nothing is known of these weights",
+            "Those of a card that was changed after loading cannot be published; 'zoo train' makes a card of its own.",
+        )
+    write_facts(folder, validate(Facts, read_facts(folder).model_dump() | {"repository": repo}, str(folder / FACTS)))
+
+
+def write_config(folder: Path, config: CardConfig) -> None:
+    """Write config.json."""
+    text = to_json(config.model_dump(mode="json"))
+    write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def render(folder: Path) -> str:
+    """The README.md that a card's config.json and evaluation.json amount to."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    config, facts = read_config(folder), read_facts(folder)
+    spec = registry().spec(config.family)
+    conditions: dict[str, Condition] = getattr(build(spec, config.config), "conditions", {})
+    environment = Environment(
+        loader=PackageLoader("zoo", "card"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= FILTERS
+    return environment.get_template("readme.md.jinja").render(
+        metadata=metadata(spec, config, facts, (folder / PICTURE).is_file()),
+        spec=spec,
+        config=config,
+        facts=facts,
+        conditions=conditions,
+        size=(folder / WEIGHTS).stat().st_size,
+        picture=(folder / PICTURE).is_file(),
+        caption=caption(spec, config, facts),
+        example=example(spec, facts.repository or config.name, facts),
+        library=DISTRIBUTION,
+    )
+
+
+def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -> str:
+    """The YAML block that the Hub reads."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type=spec.task,
+            dataset_type=metric.data,
+            dataset_name=metric.data,
+            dataset_split=metric.split,
+            metric_type=metric.name,
+            metric_value=metric.value,
+            metric_name=f"{metric.name} ({metric.unit})" if metric.unit else metric.name,
+        )
+        for metric in facts.metrics
+    ]
+    card = ModelCardData(
+        model_name=config.name,
+        license=facts.license,
+        license_name="see-data-terms" if facts.license == "other" else None,
+        license_link="README.md#data-and-licence" if facts.license == "other" else None,
+        library_name=DISTRIBUTION,
+        pipeline_tag=spec.task,
+        datasets=[facts.data] if "/" in facts.data else None,
+        tags=["pytorch", config.family, *spec.tags],
+        # What the Hub shows in its gallery of widgets, and where a link to the card is shared.
+        widget=[{"text": caption(spec, config, facts), "output": {"url": PICTURE}}] if picture else None,
+        thumbnail=f"{HUB}/{facts.repository}/resolve/main/{PICTURE}" if picture and facts.repository else None,
+        metrics=sorted({metric.name for metric in facts.metrics}) or None,
+        eval_results=results or None,
+    )
+    return str(card.to_yaml())
+
+
+def example(spec: ModelSpec, name: str, facts: Facts) -> str:
+    """The one line that shows what a card is for."""
+    asked = "".join(f", {key}={value!r}" for key, value in (facts.picture_rows or [{}])[-1].items())
+    if "sample" in spec.capabilities:
+        return f'zoo.load("{name}").sample(16, seed=0{asked}).save("samples.png")'
+    if "translate" in spec.capabilities:
+        return f'zoo.load("{name}").translate("photo.jpg"{asked}).save("translated.png")'
+    return f'zoo.load("{name}").{"infer" if "infer" in spec.capabilities else "features"}("photo.jpg")'
+
+
+def caption(spec: ModelSpec, config: CardConfig, facts: Facts) -> str:
+    """What the picture shows, in the order of its rows."""
+    rows = "; ".join(", ".join(f"{key}={value}" for key, value in row.items()) for row in facts.picture_rows)
+    if "sample" in spec.capabilities:
+        if not rows:
+            return "Samples at seed 0, not picked"
+        return f"Samples at seed 0, not picked. Each column has the same noise; rows from the top: {rows}"
+    if facts.picture_credit:
+        shown = f"random inputs from the test split of {facts.data}, what the model makes of them, the targets"
+        return f"From the top: {shown}; not picked. Inputs and targets: {facts.picture_credit}"
+    given = ", what the model is given" if config.preparation.filter else ""
+    made = f"their translations to {rows}" if rows else "their translations"
+    return f"From the top: samples of {facts.picture_inputs} at seed 0{given}, {made}; not picked"
+
+
+def figure(metric: Metric) -> str:
+    """A value with its standard error and unit, to the digits that mean something."""
+    text = f"{metric.value:.4g}"
+    if metric.uncertainty is not None:
+        text += f" ± {metric.uncertainty:.2g}"
+    return f"{text} {metric.unit}".strip()
+
+
+def beside_it(metric: Metric) -> str:
+    """What a figure may be compared with: the data themselves, and what else its measure found."""
+    floor = "" if metric.floor is None else f"training images: {metric.floor:.4g}"
+    ceiling = "" if metric.ceiling is None else f"real images that have it: {metric.ceiling:.4g}"
+    return "; ".join(filter(None, (floor, ceiling, metric.baseline)))
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} second{'' if round(seconds) == 1 else 's'}"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def megabytes(size: int) -> str:
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def cell(value: object) -> str:
+    """Text that cannot break out of its cell of a table; nothing at all is said to be none."""
+    return " ".join(str(value).split()).replace("|", "\\|") or "none"
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+FILTERS = {
+    "beside_it": beside_it,
+    "cell": cell,
+    "duration": duration,
+    "figure": figure,
+    "megabytes": megabytes,
+    "shell": shlex.quote,
+    "words": words,
+}

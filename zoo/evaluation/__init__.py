@@ -1,0 +1,1 @@
+"""Figures of a card, and what they are measured with."""

@@ -1,0 +1,221 @@
+"""A card's figures: measured on a data set, and written into the card."""
+
+import platform
+import subprocess
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo._version import __version__
+from zoo.card import facts as cards
+from zoo.data.source import LABELS, Dataset, load_dataset
+from zoo.devices import machine
+from zoo.errors import InputError
+from zoo.evaluation import features
+from zoo.evaluation.bench import Bench
+from zoo.evaluation.cost import cost
+from zoo.evaluation.features import Backbone, Statistics
+from zoo.evaluation.measures import measures, moments
+from zoo.family.registry import registry
+from zoo.hub import places as hub
+from zoo.images import Images
+from zoo.model import Model, load
+from zoo.training import pictures
+
+SECOND = "imagenet-lite0"
+"""The card whose features measure distances once more."""
+
+
+def evaluate(
+    name: str | Path,
+    *,
+    data: str | Path | None = None,
+    data_name: str | None = None,
+    judge: str | Path | None = None,
+    backbone: str | None = None,
+    limit: int | None = None,
+    device: str = "auto",
+    write: bool = False,
+    neighbours: str | Path | None = None,
+    progress: bool = True,
+    seed: int = 0,
+) -> list[cards.Metric]:
+    """Measure a card on the test split of its data set; `write` puts the figures into the card.
+
+    data: the data set, by Hub name or folder; by default the one the card names. data_name: what the figures call it.
+    judge: the card of a classifier that judges what the model makes; by default the one that the card's recipe names.
+    backbone: whose features compare sets of images: by default the judge's, and for the distances once more those of
+    `imagenet-lite0`, if that card is here. Instead of both any timm model, or `inception` for the usual FID, whose
+    weights are then downloaded.
+    limit: the first so many images of each split, for a quick look; such figures are not written.
+    neighbours: a picture file for the first samples, each above its nearest training images. It shows images of the
+    data set, so it cannot be put into a card.
+    """
+    if write and limit is not None:
+        raise InputError(
+            "figures on a part of the test split are not written to a card", "Leave --limit or --write out."
+        )
+    started, place = time.perf_counter(), hub.find(name)
+    if write and place.repo:  # its files are those of a commit: what is written there would be fetched away again
+        hint = f"Save a copy first: zoo.load({str(name)!r}).save_pretrained('copy'), then evaluate ./copy."
+        raise InputError(f"{name} is a cached copy of a repository on the Hub, which is not written to", hint)
+    folder = place.folder
+    model, facts = load(folder, device=device), cards.read_facts(folder)
+    if facts.training is None:
+        raise InputError(
+            f"{name} was not trained here: there is no data set to measure it on",
+            "Give it to another card's evaluation: zoo evaluate NAME --backbone ...",
+        )
+    if neighbours is not None:
+        check_neighbours(Path(neighbours), model)
+    bench = _bench(model, facts, data, data_name, judge, backbone, limit, seed, progress)
+    metrics = [metric for measure in measures(bench) for metric in measure(bench)]
+    recipe = _recipe(facts)
+    if recipe and bench.data == recipe.data:
+        metrics = [_beside(metric, recipe.published.get(metric.name, "")) for metric in metrics]
+    if neighbours is not None:
+        show_neighbours(bench, Path(neighbours))
+    if write:
+        if "features" in model.spec.capabilities:
+            features.write_statistics(folder, moments(bench))
+        seconds = round(time.perf_counter() - started, 1)
+        measured = cards.Evaluation(
+            device=machine(model.device), seconds=seconds, software=software(), commit=_commit()
+        )
+        costs = [other for other in facts.costs if _kind(other.machine) != _kind(measured.device)]
+        costs.append(cost(folder, str(model.device)))
+        golden = pictures.golden(model)
+        updated = {"metrics": metrics, "evaluation": measured, "costs": costs, "golden": golden}
+        cards.write_facts(folder, facts.model_copy(update=updated))
+    return metrics
+
+
+def _bench(
+    model: Model,
+    facts: cards.Facts,
+    data: str | Path | None,
+    data_name: str | None,
+    judge: str | Path | None,
+    backbone: str | None,
+    limit: int | None,
+    seed: int,
+    progress: bool,
+) -> Bench:
+    """The model, its judge, and both splits of the data, as each of them wants them."""
+    source, columns = str(data or facts.data), facts.training.columns if facts.training else {}
+    # Whatever labels the recipe names are read, also those that its loop does not see.
+    kind = next((kind for kind, column in LABELS.items() if column in columns), model.spec.batch)
+
+    def read(preparation: Any, kind: str) -> dict[str, Dataset]:
+        return {
+            split: load_dataset(
+                source, preparation, split=split, kind=kind, columns=columns, limit=limit, progress=progress
+            )
+            for split in ("test", "train")
+        }
+
+    splits, recipe = read(model.preparation, kind), _recipe(facts)
+    named = judge or (recipe.judge if recipe else None)
+    verdicts = load(named, device=str(model.device)) if named else None
+    eyes, shipped = _eyes(model, verdicts, named, backbone)
+    own = eyes.preparation if eyes and eyes.preparation else model.preparation
+    same = (own.size, own.mode, own.crop) == (model.preparation.size, model.preparation.mode, model.preparation.crop)
+    return Bench(
+        model,
+        splits["test"],
+        splits["train"],
+        data_name or _called(source),
+        seed,
+        progress,
+        verdicts,
+        eyes,
+        _second(model, backbone) if eyes else None,
+        shipped,
+        {} if same else read(own, "images"),
+        facts.picture_rows[-1] if facts.picture_rows else {},
+    )
+
+
+def _recipe(facts: cards.Facts) -> Any:
+    """A card's recipe, None if that of a package which is not installed here."""
+    return registry().recipes.get(facts.training.recipe, (None, None))[1] if facts.training else None
+
+
+def _eyes(
+    model: Model, judge: Model | None, named: str | Path | None, backbone: str | None
+) -> tuple[Backbone | None, dict[str, Statistics]]:
+    """Whose features compare sets of images, and what its card ships of real ones."""
+    if backbone is not None:
+        return features.find_backbone(backbone, model.device), {}
+    if judge is None or named is None or "features" not in judge.spec.capabilities:
+        return None, {}
+    return features.of_judge(judge), features.read_statistics(hub.locate(named), judge)
+
+
+def _second(model: Model, backbone: str | None) -> Backbone | None:
+    """ImageNet's features, beside those of a judge; None where other features were asked for, or without that card."""
+    if backbone is not None or SECOND not in hub.bundled():
+        return None
+    # Prepared as the judge's images are: the same square of each photo.
+    return replace(features.of_judge(load(SECOND, device=str(model.device))), preparation=None)
+
+
+def software() -> dict[str, str]:
+    """Versions of what figures depend on."""
+    packages = ("torch", "timm", "torchmetrics", "datasets", "pillow", "numpy")
+    return {"zoo": __version__, **{name: version(name) for name in packages}, "python": platform.python_version()}
+
+
+def _commit() -> str:
+    """The commit of zoo's clone, empty where zoo was installed without one."""
+    root = Path(__file__).resolve().parent.parent.parent
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _kind(machine: str) -> str:
+    """One cost is kept of each: of a CPU, and of another device."""
+    return "CPU" if machine.startswith("CPU") else "accelerator"
+
+
+def _called(source: str) -> str:
+    """A folder goes by its own name, so that no card tells where a disk was mounted."""
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.exists() else source
+
+
+def _beside(metric: cards.Metric, published: str) -> cards.Metric:
+    """With what a paper reports added to what the figure may be compared with."""
+    return metric.model_copy(update={"baseline": "; ".join(filter(None, (metric.baseline, published)))})
+
+
+def check_neighbours(path: Path, model: Model) -> None:
+    """InputError unless neighbours can be shown there: not inside a card, for they are images of the data set."""
+    if not {"sample", "translate"} & set(model.spec.capabilities):
+        raise InputError(f"{model.name} makes no images, so there are no neighbours of them", "Leave --neighbours out.")
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise InputError(f"neighbours: {path} is no picture file", "Give one that ends in .png.")
+    if any(path.resolve().is_relative_to(folder.resolve()) for folder in hub.bundled().values()):
+        raise InputError(
+            f"neighbours: {path} is inside a card, and cards hold no image of a data set", "Give a file elsewhere."
+        )
+
+
+def show_neighbours(bench: Bench, path: Path, samples: int = 12, each: int = 4) -> None:
+    """Columns of a sample and below it its nearest training images or their mirror images, the nearest first, by pixel
+    distance."""
+    made = bench.samples[:samples]
+    train = bench.images_like(bench.samples, bench.train)
+    train = torch.cat([train, train.flip(3)])
+    order = torch.cdist(made.flatten(1), train.flatten(1)).argsort(1)[:, :each]
+    rows = [made, *(train[order[:, k]] for k in range(order.shape[1]))]
+    Images(torch.cat(rows), columns=len(made)).save(path)

@@ -1,0 +1,1 @@
+"""What a plugin says of its family, and who said it."""

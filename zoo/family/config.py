@@ -1,0 +1,43 @@
+"""Closed schemas: unknown keys, wrong types and wide values are refused."""
+
+from typing import TypeVar
+
+import pydantic
+
+from zoo.errors import ConfigError, did_you_mean
+
+
+class Config(pydantic.BaseModel):
+    """Base of every model's nested `Config`: frozen and closed. Give every number and every list its bounds."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+Schema = TypeVar("Schema", bound=pydantic.BaseModel)
+
+
+def validate(schema: type[Schema], values: object, where: str) -> Schema:
+    """`values` as the schema, or one ConfigError that lists every fault with what was found."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected a mapping, found {type(values).__name__}")
+    try:
+        return schema.model_validate(values)
+    except pydantic.ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        lines = [f"{_place(fault['loc'])}: {fault['msg']}, found {_short(fault['input'])}" for fault in faults[:10]]
+        more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
+        unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
+        hint = did_you_mean(unknown[0], schema.model_fields) if unknown else None
+        raise ConfigError(f"{where}: " + "; ".join(lines + more), hint) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """A dotted path. Keys come from files: all but plain words are quoted, so that no control character is printed."""
+    return ".".join(
+        str(part) if str(part).isidentifier() and len(str(part)) <= 60 else _short(part) for part in location
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, dict | list) else f"{type(value).__name__} of {len(value)}"
+    return text if len(text) <= 60 else text[:57] + "..."

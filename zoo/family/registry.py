@@ -1,0 +1,267 @@
+"""Entry points -> specs. Each plugin is loaded in its own guard: a broken one harms nobody else."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from zoo._version import DISTRIBUTION
+from zoo.errors import InputError, NotFoundError, PluginError, did_you_mean
+from zoo.family import hookspecs
+from zoo.family.spec import API_VERSION, ModelSpec, Recipe, check_spec
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point: its families, or why it was set aside."""
+
+    name: str
+    """Name of the entry point; by convention the family's, so a broken plugin can be named by what it would provide."""
+    module: str
+    distribution: str
+    version: str
+    families: tuple[str, ...] = ()
+    seconds: float = 0.0
+    """Time its import took."""
+    api: int = API_VERSION
+    """The oldest contract that one of its families was written for."""
+    error: str | None = None
+    cause: BaseException | None = field(default=None, repr=False, compare=False)
+    claims: tuple[str, ...] = ()
+    """Families and cards that a plugin set aside would have provided, as far as it got to say so."""
+
+    @property
+    def left_out(self) -> bool:
+        """Not for a fault: ZOO_PLUGINS does not want it."""
+        return isinstance(self.cause, LeftOutError)
+
+    @property
+    def folder(self) -> Path | None:
+        """Of the package that the entry point names; None for a single module, or one that was set aside."""
+        module = sys.modules.get(self.module.partition(":")[0])
+        paths = getattr(module, "__path__", None) if module and not self.error else None
+        return Path(next(iter(paths))) if paths else None
+
+
+class Registry:
+    """The families of all installed plugins. `specs` maps family -> spec, `plugins` records every entry point."""
+
+    def __init__(self, points: Iterable[EntryPoint], wanted: "Wanted | None" = None) -> None:
+        self.wanted = wanted or Wanted()
+        self.specs: dict[str, ModelSpec] = {}
+        self.recipes: dict[str, tuple[ModelSpec, Recipe]] = {}
+        self.plugins: list[Plugin] = []
+        # First come, first served must not depend on the order in which distributions are found on disk:
+        # built-in families first, then by distribution.
+        for point in sorted(points, key=lambda p: (_distribution(p)[0] != DISTRIBUTION, _distribution(p), p.name)):
+            self._add(point)
+
+    def _add(self, point: EntryPoint) -> None:
+        started = time.perf_counter()
+        distribution, version = _distribution(point)
+        record: dict[str, Any] = {}
+        specs: list[ModelSpec] = []
+        try:
+            self.wanted.check(point.name, distribution)
+            specs = _specs(point)
+            self._check(specs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise anything at import, SystemExit too
+            record["error"] = _reason(error)
+            record["cause"] = error
+            record["claims"] = tuple(name for _, name in _names(specs))
+        else:
+            self.specs.update({spec.name: spec for spec in specs})
+            self.recipes.update({recipe.name: (spec, recipe) for spec in specs for recipe in spec.recipes})
+            record["families"] = tuple(spec.name for spec in specs)
+            record["api"] = min(spec.api for spec in specs)
+        record["seconds"] = time.perf_counter() - started
+        self.plugins.append(Plugin(point.name, point.value, distribution, version, **record))
+
+    def _check(self, specs: list[ModelSpec]) -> None:
+        """PluginError unless every spec keeps the contract and every name is free."""
+        for spec in specs:
+            check_spec(spec)
+        owners = {("family", name): self.provider(name).distribution for name in self.specs}
+        owners |= {
+            ("card", name): self.provider(spec.name).distribution
+            for spec in self.specs.values()
+            for name in cards_of(spec)
+        }
+        for kind, name in _names(specs):
+            if (kind, name) in owners:
+                raise PluginError(f"{kind} {name!r} is taken by {owners[kind, name]}")
+            owners[kind, name] = "the same plugin"
+
+    def provider(self, family: str) -> Plugin:
+        """The plugin that provides a family."""
+        return next(plugin for plugin in self.plugins if family in plugin.families)
+
+    def spec(self, family: str) -> ModelSpec:
+        """The spec of a family. NotFoundError with suggestions; PluginError when its plugin was set aside."""
+        if family in self.specs:
+            return self.specs[family]
+        self.refuse_set_aside(family)
+        raise NotFoundError(f"no family {family!r} is installed", self._hint(family, self.specs))
+
+    def recipe(self, name: str) -> tuple[ModelSpec, Recipe]:
+        """The recipe that makes a card, with its family. Raises as `spec` does."""
+        if name in self.recipes:
+            return self.recipes[name]
+        self.refuse_set_aside(name)
+        raise NotFoundError(f"no recipe {name!r}", self._hint(name, self.recipes))
+
+    def packaged_cards(self) -> dict[str, Path]:
+        """Where the packages of plugins may hold cards of their recipes: `cards/NAME`, beside the plugin's modules."""
+        folders = {name: self.provider(spec.name).folder for spec in self.specs.values() for name in cards_of(spec)}
+        return {name: folder / "cards" / name for name, folder in folders.items() if folder is not None}
+
+    def refuse_set_aside(self, name: str) -> None:
+        """PluginError with the reason if a plugin that was set aside would have provided this family or card."""
+        for plugin in self.plugins:
+            if plugin.error and name in (plugin.name, *plugin.claims):
+                raise PluginError(
+                    f"{name!r}: plugin {plugin.module} of {plugin.distribution} {plugin.version} "
+                    f"was set aside: {plugin.error}",
+                    _mend(plugin),
+                ) from plugin.cause
+
+    def origin(self, where: str) -> Plugin | None:
+        """The plugin one of whose specs holds this import string."""
+        for spec in self.specs.values():
+            if where in (spec.module, spec.train, *spec.filters.values()):
+                return self.provider(spec.name)
+        return None
+
+    def _hint(self, word: str, known: Iterable[str]) -> str:
+        aside = sorted(plugin.name for plugin in self.plugins if plugin.error)
+        more = f"Set aside: {', '.join(aside)}; 'zoo plugins' tells why." if aside else ""
+        return f"{did_you_mean(word, known)} {more}".strip()
+
+
+def _specs(point: EntryPoint) -> list[ModelSpec]:
+    """What a plugin's hook returns, unchecked."""
+    module = point.load()
+    # A manager of its own: nothing that a broken plugin leaves behind in pluggy can reach the next one.
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    # Raises for a hook of ours that does not exist: pluggy would ignore a misspelt one.
+    manager.check_pending()
+    if not manager.get_hookcallers(module):
+        raise PluginError(f"{point.value} implements no hook; mark zoo_models() with @zoo.hookimpl")
+    specs: list[ModelSpec] = []
+    for result in manager.hook.zoo_models():
+        if not isinstance(result, Iterable):
+            raise PluginError(f"zoo_models() must return a list of ModelSpec objects, found {type(result).__name__}")
+        specs.extend(result)
+    if not specs:
+        raise PluginError("zoo_models() returned no ModelSpec")
+    return specs
+
+
+def cards_of(spec: ModelSpec) -> dict[str, str]:
+    """The cards that a family may have, by name, each with its summary: of its recipes, and converted ones."""
+    return {recipe.name: recipe.summary for recipe in spec.recipes} | dict(spec.converted)
+
+
+def _names(specs: list[ModelSpec]) -> list[tuple[str, str]]:
+    """Every name the specs claim, with its kind; rubbish among them claims none."""
+    good = [spec for spec in specs if isinstance(spec, ModelSpec) and isinstance(spec.recipes, tuple | list)]
+    cards = [recipe.name for spec in good for recipe in spec.recipes if isinstance(recipe, Recipe)]
+    cards += [name for spec in good if isinstance(spec.converted, Mapping) for name in spec.converted]
+    return [("family", spec.name) for spec in good] + [("card", name) for name in cards]
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be shown)"
+    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    try:
+        if point.dist is not None:
+            return str(point.dist.name or "unknown"), str(point.dist.version or "0")
+    except Exception:  # a half-written distribution has entry points but no readable metadata
+        pass
+    return "unknown", "0"
+
+
+def _mend(plugin: Plugin) -> str:
+    name = plugin.distribution
+    if plugin.left_out:
+        return "Unset ZOO_PLUGINS, or name it there; 'zoo plugins' lists all."
+    return f"Mend or remove it: pip install --upgrade {name}, or pip uninstall {name}; 'zoo plugins' lists all."
+
+
+class LeftOutError(PluginError):
+    """A plugin that ZOO_PLUGINS does not let in."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which plugins may load: $ZOO_PLUGINS.
+
+    Words with commas between them: `all`, `builtin`, the name of a distribution or of an entry point, each with `-`
+    in front to leave it out. Without a word that lets something in, all may.
+    """
+
+    words: tuple[str, ...] = ()
+
+    def check(self, name: str, distribution: str) -> None:
+        """PluginError, before anything of it is imported, for a plugin that is left out."""
+        kinds = {"all", name, distribution} | ({"builtin"} if distribution == DISTRIBUTION else set())
+        allowed = [word for word in self.words if not word.startswith("-")]
+        left_out = any(word[1:] in kinds for word in self.words if word.startswith("-"))
+        if left_out or (allowed and not kinds & set(allowed)):
+            raise LeftOutError(f"left out by ZOO_PLUGINS={','.join(self.words)}")
+
+
+@cache
+def registry() -> Registry:
+    """The installed families, found once per process. InputError for a ZOO_PLUGINS that lets in what is not there."""
+    points, words = _entry_points(), os.environ.get("ZOO_PLUGINS", "").replace(" ", "")
+    wanted = Wanted(tuple(filter(None, words.split(","))))
+    known = {"all", "builtin", *(point.name for point in points), *(_distribution(point)[0] for point in points)}
+    for word in wanted.words:
+        if not word.startswith("-") and word not in known:
+            raise InputError(f"ZOO_PLUGINS={words}: no plugin {word!r} is installed", did_you_mean(word, known))
+    return Registry(points, wanted)
+
+
+def _entry_points() -> list[EntryPoint]:
+    try:
+        return list(entry_points(group=hookspecs.PROJECT))
+    except Exception:  # some distribution's entry points cannot be parsed: go round it
+        return [point for distribution in distributions() for point in _entry_points_of(distribution)]
+
+
+def _entry_points_of(distribution: Distribution) -> Iterator[EntryPoint]:
+    try:
+        yield from distribution.entry_points.select(group=hookspecs.PROJECT)
+    except Exception:
+        return
+
+
+def resolve(where: str) -> Any:
+    """The object behind an import string. PluginError naming it, and whose it is, when it cannot be imported."""
+    module, _, attribute = where.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (Exception, SystemExit) as error:  # a family's module may raise anything at import
+        plugin = registry().origin(where)
+        whose = f" of {plugin.distribution} {plugin.version}" if plugin else ""
+        message = f"cannot import {where!r}{whose}: {_reason(error)}"
+        raise PluginError(message, _mend(plugin) if plugin else None) from error

@@ -1,0 +1,159 @@
+"""Name -> folder of a card: an explicit folder, a card bundled with the package, or a repository on the Hub."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from zoo.card.names import CONFIG
+from zoo.errors import HubError, InputError, NotFoundError, did_you_mean
+from zoo.family.registry import registry
+
+Name = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a card is."""
+
+    folder: Path
+    repo: str = ""
+    """Repository on the Hub that the folder is a copy of."""
+    commit: str = ""
+    """Of that repository."""
+
+
+@cache
+def bundled() -> dict[str, Path]:
+    """The cards that come with what is installed.
+
+    Ours are in a wheel inside the package, in a clone beside it; those of other plugins are `cards/NAME` in their
+    packages, each a card of one of the plugin's own recipes.
+    """
+    package = Path(__file__).resolve().parent.parent
+    roots = [root for root in (package / "_cards", package.parent / "cards") if root.is_dir()]
+    ours = {path.name: path for root in roots[:1] for path in root.iterdir()}
+    found = registry().packaged_cards() | ours
+    return {name: path for name, path in sorted(found.items()) if (path / CONFIG).is_file()}
+
+
+def namespace() -> str | None:
+    """The organisation or user on the Hub whose repositories short names stand for: $ZOO_NAMESPACE."""
+    return os.environ.get("ZOO_NAMESPACE") or None
+
+
+def locate(name: Name) -> Path:
+    """The folder of a card; see `find`."""
+    return find(name).folder
+
+
+def find(
+    name: Name,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: Name | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+) -> Place:
+    """Where a card is. The first of these that there is:
+
+    1. a folder, if the name is a Path, looks like a path (`./x`, `/x`, `~/x`), or has a slash and is a folder here;
+    2. a bundled card of that name, unless a revision is asked for;
+    3. the repository `org/name` on the Hub, or for a short name `$ZOO_NAMESPACE/name`, at `name@revision`.
+
+    The other arguments are those of the Hub's client, for 3 alone.
+    Raises NotFoundError with suggestions, PluginError if the card's plugin was set aside, and what `fetch` raises.
+    """
+    text, asked = _split(name)
+    if asked and revision and asked != revision:
+        raise InputError(f"{os.fspath(name)}: two revisions, {asked!r} and {revision!r}")
+    revision = revision or asked
+    if _is_path(name, text):
+        return Place(_folder(Path(text)))
+    if text in bundled() and revision is None:
+        return Place(bundled()[text])
+    if "/" not in text:
+        registry().refuse_set_aside(text)
+    repo = repository(text)
+    if repo is None:
+        raise _unknown(text, revision)
+    from zoo.hub.download import fetch
+
+    try:
+        found = fetch(
+            repo,
+            revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+    except (HubError, NotFoundError) as error:
+        if "/" not in text:
+            raise
+        raise type(error)(f"no folder {text}, and {error.message}", error.hint) from error
+    return Place(found.folder, found.repo, found.commit)
+
+
+def order(name: Name) -> Iterator[str]:
+    """The places where `find` looks for a card, in words, and which of them it takes."""
+    text, revision = _split(name)
+    path, repo = _is_path(name, text), repository(text)
+    ours = not path and revision is None and text in bundled()
+    yield f"1. folder: {'this one' if path else 'none of that name'}"
+    yield f"2. bundled: {'this one' if ours else 'not asked' if path or revision else 'none of that name'}"
+    if path or ours:
+        yield "3. Hub: not asked"
+    elif repo is None:
+        yield "3. Hub: not asked; ZOO_NAMESPACE would say whose repository a short name is"
+    else:
+        yield f"3. Hub: {repo} at {revision or 'main'}"
+
+
+def repository(text: str) -> str | None:
+    """The Hub repository that a name means: None for a short one without a configured namespace."""
+    if "/" in text:
+        return text
+    owner = namespace()
+    return f"{owner}/{text}" if owner else None
+
+
+def _split(name: Name) -> tuple[str, str | None]:
+    """`org/name@revision` in its two parts; a path is left whole."""
+    text = os.fspath(name)
+    if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)) or Path(text).is_dir():
+        return os.path.expanduser(text), None
+    text, _, revision = text.partition("@")
+    return text, revision or None
+
+
+def _is_path(name: Name, text: str) -> bool:
+    if isinstance(name, os.PathLike) or text.startswith((".", os.sep)):
+        return True
+    # One slash may part an organisation from its repository; a folder that is there goes first.
+    return ("/" in text or os.sep in text) and (Path(text).is_dir() or text.count("/") != 1)
+
+
+def _folder(folder: Path) -> Path:
+    if (folder / CONFIG).is_file():
+        return folder
+    if folder.is_dir():
+        raise NotFoundError(f"{folder} is no card: it has no {CONFIG}", "A finished 'zoo train --out' folder is one.")
+    raise NotFoundError(f"no folder {folder}", "'zoo list' shows the cards that load by name.")
+
+
+def _unknown(text: str, revision: str | None) -> NotFoundError:
+    """Nothing here is called so, and there is nobody to ask."""
+    if revision is not None:
+        hint = f"Say whose it is: org/{text}@{revision}, or set ZOO_NAMESPACE=org."
+        return NotFoundError(f"{text}@{revision}: a revision is of a repository on the Hub", hint)
+    if text in registry().recipes:
+        return NotFoundError(
+            f"card {text!r} has a recipe but no weights here",
+            f"Train it with 'zoo train {text} --out runs/{text}', then load that folder.",
+        )
+    known = {*bundled(), *registry().recipes}
+    hint = did_you_mean(text, known) or "'zoo list' shows all; org/name is one on the Hub."
+    return NotFoundError(f"no card {text!r}", hint)

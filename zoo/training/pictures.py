@@ -1,0 +1,89 @@
+"""What a card shows of its model: the picture on its top, and a few golden numbers. `zoo verify` makes them again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from zoo.card.config import CardConfig
+from zoo.errors import NotFoundError
+from zoo.family.spec import ModelSpec
+from zoo.images import Images, binary
+from zoo.model import Model, load
+from zoo.noise import Noise
+
+GOLDEN = ("encode", "log_prob", "elbo", "infer", "features")
+"""Methods whose results a card records; what samples and translates is seen in its picture."""
+GOLDEN_IMAGES = 4
+
+
+def picture(
+    module: torch.nn.Module,
+    spec: ModelSpec,
+    config: CardConfig,
+    inputs: str | None,
+    shown: Sequence[Mapping[str, Any]] = (),
+    columns: int = 12,
+) -> Images | None:
+    """What stands on top of a card: samples at seed 0, not picked. For a translator: inputs above, results below.
+
+    shown: conditions of each row of results.
+
+    The inputs are samples of another card, never images of a data set; without such a card, as on a machine that does
+    not have it, there is no picture.
+    """
+    model = Model(module, spec, config, device=str(next(module.parameters()).device))
+    if "sample" in spec.capabilities:
+        return samples(model, shown, columns)
+    if inputs is None or "translate" not in spec.capabilities:
+        return None
+    try:
+        given = load(inputs).sample(columns, seed=0)
+    except NotFoundError:
+        return None
+    return beside(model, given.tensor, shown)
+
+
+def samples(model: Model, shown: Sequence[Mapping[str, Any]], columns: int) -> Images:
+    """A square of samples at seed 0, or with `shown` a row of the same noise for each."""
+    if not shown:
+        return model.sample(3 * columns, seed=0)
+    return Images(torch.cat([model.sample(columns, seed=0, **row).tensor for row in shown]), columns=columns)
+
+
+def beside(model: Model, images: Any, shown: Sequence[Mapping[str, Any]]) -> Images:
+    """A translator's work in rows: the images, what the model is given, what it makes of them under each condition."""
+    plain, given = model.prepare(images), model.prepare(images, filtered=True)
+    made = [model.translate(given, prepared=True, **row).tensor for row in shown or [{}]]
+    rows = [plain, given, *made] if model.preparation.filter else [plain, *made]
+    return Images(torch.cat(rows), columns=len(plain))
+
+
+def pairs(model: Model, inputs: torch.Tensor, targets: torch.Tensor, credit: str) -> Images:
+    """In rows: inputs (n, c, h, w) in [0, 1] of a data set, what the model makes of them, the targets.
+
+    credit: the line that must stand beside the data's images where they are shown to others.
+    """
+    made = model.translate(inputs, prepared=True)
+    return Images(torch.cat([inputs, made.tensor, targets]), made.info | {"credit": credit}, columns=len(inputs))
+
+
+def golden(model: Model) -> dict[str, list[float]]:
+    """A few values of each method's results on fixed noise images: what `zoo verify` finds again if all is well."""
+    p = model.preparation
+    x = Noise(0, 0, GOLDEN_IMAGES).uniform(p.channels, p.size, p.size)
+    x = binary(x) if p.binarize else x
+    found: dict[str, list[float]] = {}
+    for method in GOLDEN:
+        if method in model.spec.capabilities:
+            result = getattr(model, method)(x)
+            parts = result if isinstance(result, dict) else {"": result}
+            found |= {f"{method}.{key}".rstrip("."): _values(value) for key, value in parts.items()}
+    return found
+
+
+def _values(x: torch.Tensor) -> list[float]:
+    """At most 16 values, evenly spaced over a tensor, to six digits."""
+    flat = x.detach().double().flatten()
+    places = torch.linspace(0, len(flat) - 1, min(16, len(flat))).long()
+    return [float(f"{value:.6g}") for value in flat[places].tolist()]
