@@ -154,7 +154,7 @@ def page(card: Card, files: Files) -> str:
     _, _, body = text.removeprefix("---\n").partition("\n---\n")
     title, _, rest = body.strip().partition("\n")
     about = f"families/{card.spec.name}.md"
-    top = TEMPLATES.get_template("readme.md.jinja").render(
+    top = TEMPLATES.get_template("card.md.jinja").render(
         card=card, title=title, about=about if files.get_file_from_path(about) else None
     )
     rest = re.sub(rf"!\[.*\]\({re.escape(PICTURE)}\)", lambda _: figure(card), rest)
