@@ -174,7 +174,7 @@ def known() -> dict[str, Known]:
         config, facts = read_config(folder), cards.read_facts(folder)
         spec = registry().spec(config.family)
         line = cards.example(spec, facts.repository or name, facts)
-        found[name] = Known(spec.name, facts.training.data, spec.capabilities, facts.summary, line)
+        found[name] = Known(spec.name, facts.data, spec.capabilities, facts.summary, line)
     return found
 
 
