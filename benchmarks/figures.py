@@ -30,9 +30,10 @@ LIKELIHOODS = ("log_likelihood", "bits_per_dim", "elbo", "bits_per_dim_bound", "
 TRANSLATED = ("l1", "ssim", "cycle_l1", "attributes_kept", "arrived", "kept", "identity_l1")
 
 BUDGETS = (
-    "Seconds a step are processor seconds of one thread on a rented Xeon, measured while its other core was busy. "
-    "Hours are these times the steps. A card with fewer steps than its recipe was trained by an older recipe: a new "
-    "run gains more than any option. Two steps of the ladder have been measured: PixelCNN went from -87.70 to "
+    "Seconds a step are processor seconds of one thread on a rented Xeon, measured while its other core was busy "
+    "(the last column of `OMP_NUM_THREADS=1 python benchmarks/training.py`). "
+    "Hours are these times the steps. A card with other steps than its recipe's was trained by an older "
+    "recipe. Two steps of the ladder have been measured: PixelCNN went from -87.70 to "
     "-82.77 nats with twice the images, four more blocks and a bias of positions; DCGAN went from fd "
     "21.8 to 12.33 with two and a half times the steps."
 )
@@ -142,12 +143,11 @@ def budgets(found: Records) -> Table:
     """What each recipe asks for, the cheapest first, and what the card that is here had of it."""
     rows = []
     for recipe in sorted((recipe for _, recipe in registry().recipes.values()), key=lambda recipe: recipe.hours):
-        steps, had = recipe.train["steps"], found.get(recipe.name)
-        card = f"{had.training.steps:,}" if had and recipe.name in bundled() else "none yet"
-        behind = " (by an older recipe)" if card not in ("none yet", f"{steps:,}") else ""
-        rows.append(
-            (recipe.name, f"{recipe.step_seconds:g}", f"{steps:,}", f"{recipe.hours:.1f}", card + behind, recipe.larger)
-        )
+        steps, card = recipe.train["steps"], "none yet"
+        if recipe.name in bundled():
+            had = found[recipe.name].training.steps
+            card = f"{had:,}" if had == steps else f"{had:,} (by an older recipe)"
+        rows.append((recipe.name, f"{recipe.step_seconds:g}", f"{steps:,}", f"{recipe.hours:.1f}", card, recipe.larger))
     return ("recipe", "seconds a step", "steps", "hours", "steps of the card here", "with a GPU, not tried"), rows
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from zoo.card import weights
 from zoo.data.source import Batches, Dataset
+from zoo.devices import fast_precision
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import Preparation
 from zoo.noise import FreshNoise
@@ -76,6 +77,8 @@ class Clock:
         self.batches, self.dataset, self.batch_size = batches, batches.dataset, batches.batch_size
         self.ready = [next(batches) for _ in range(4)] if ready else []
         self.times: list[float] = []
+        self.work: list[float] = []
+        """Seconds of the processor, where `times` are those of the clock."""
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -85,6 +88,7 @@ class Clock:
 
     def __next__(self) -> Any:
         self.times.append(time.perf_counter())
+        self.work.append(time.process_time())
         return self.ready[len(self.times) % len(self.ready)] if self.ready else next(self.batches)
 
     def at(self, number: int) -> Any:
@@ -103,11 +107,12 @@ def made_up(todo: recipes.Plan, preparation: Preparation, n: int) -> Dataset:
         "attributes": torch.randint(0, 2, (n, len(names))).float(),
         "unpaired": torch.arange(n) % 2,
     }
-    return Dataset("noise", "train", images, labels=labels.get(todo.batch), names=names)
+    inputs = images if todo.batch == "pairs" and not preparation.filter else None
+    return Dataset("noise", "train", images, inputs, labels=labels.get(todo.batch), names=names)
 
 
-def speed(name: str, steps: int, *, bare: bool) -> float:
-    """Images per second of one side, counting every batch that the loop takes."""
+def speed(name: str, steps: int, *, bare: bool) -> tuple[float, float]:
+    """Of one side: images per second, counting every batch that the loop takes, and processor seconds a step."""
     spec, recipe = registry().recipe(name)
     todo = recipes.plan(recipe, spec, {}, name=name, data="noise")
     settings, preparation = todo.settings, Preparation(**todo.preparation)
@@ -125,12 +130,17 @@ def speed(name: str, steps: int, *, bare: bool) -> float:
     clock = Clock(source, ready=bare)
     with tempfile.TemporaryDirectory() as folder:
         often = {"save_every": 10**9, "sample_every": 10**9, "log_every": settings.log_every}
-        full = {"precision": settings.precision, "ema": settings.ema, "device": "cpu", "progress": False}
-        run: Any = Bare(0, settings.precision) if bare else Run(Path(folder) / "run", **full, **often)
+        # Both sides in what this machine is fast in, and on as many threads.
+        precision = fast_precision(torch.device("cpu"))
+        full = {"precision": precision, "threads": torch.get_num_threads(), "ema": settings.ema, "progress": False}
+        run: Any = Bare(0, precision) if bare else Run(Path(folder) / "run", device="cpu", **full, **often)
         resolve(spec.train)(model.train(), clock, run, steps=steps, **todo.arguments)
     per_step = len(clock.times) // steps  # a critic may take several
-    marks = clock.times[WARM_UP * per_step :: per_step]
-    return per_step * settings.batch_size / statistics.median(b - a for a, b in itertools.pairwise(marks))
+    wall, work = (
+        statistics.median(b - a for a, b in itertools.pairwise(marks[WARM_UP * per_step :: per_step]))
+        for marks in (clock.times, clock.work)
+    )
+    return per_step * settings.batch_size / wall, work
 
 
 def main() -> None:
@@ -140,14 +150,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians of {options.rounds} rounds in turns")
-    print("| recipe | images/s, bare | images/s, run | share of bare |\n|---|---|---|---|")
+    print("| recipe | images/s, bare | images/s, run | share of bare | processor s a step |\n|---|---|---|---|---|")
     for name in options.names or sorted(registry().recipes):
-        sides: dict[bool, list[float]] = {True: [], False: []}
+        sides: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
         for turn in range(2 * options.rounds):
             bare = turn % 2 == 0
             sides[bare].append(speed(name, options.steps, bare=bare))
-        bare, full = statistics.median(sides[True]), statistics.median(sides[False])
-        print(f"| `{name}` | {bare:.0f} | {full:.0f} | {full / bare:.3f} |", flush=True)
+        bare, full = (statistics.median(speeds for speeds, _ in sides[side]) for side in (True, False))
+        work = statistics.median(seconds for _, seconds in sides[False])
+        print(f"| `{name}` | {bare:.0f} | {full:.0f} | {full / bare:.3f} | {work:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -199,16 +199,9 @@ def sample(
     setting: Settings = None,
 ) -> None:
     """New images. Conditions go by name: --label 7, --Blond_Hair true, or --set label=7."""
-    from zoo.hub.places import find
+    model, given = _opened(ctx, name, ctx.args, setting, device=device, dtype=dtype, key=key)
+    from zoo.model import fresh_seed
 
-    extra = _extra(ctx, name, ctx.args)
-    place = find(name)  # a misspelt name should not have to wait for torch
-    from zoo.devices import keep_memory
-    from zoo.model import fresh_seed, load_from
-
-    keep_memory()
-    model = load_from(place, device=device, dtype=dtype, key=key)
-    given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
     seed = fresh_seed(seed)
     out = out or Path(f"{model.name}-seed{seed}.png")
     _check_out(out, force, range(start, start + n))
@@ -233,17 +226,8 @@ def translate(
     setting: Settings = None,
 ) -> None:
     """Images carried into the other domain. Conditions go by name, after the images."""
-    from zoo.hub.places import find
-
     files = [*takewhile(lambda word: not word.startswith("--"), images)]
-    extra = _extra(ctx, name, images[len(files) :])
-    place = find(name)
-    from zoo.devices import keep_memory
-    from zoo.model import load_from
-
-    keep_memory()
-    model = load_from(place, device=device, dtype=dtype, key=key)
-    given = _controls(ctx, model, [*_pairs(setting), *extra], extra)
+    model, given = _opened(ctx, name, images[len(files) :], setting, device=device, dtype=dtype, key=key)
     _check_out(out, force, range(len(files)))
     _save(model.translate(files, prepared=prepared, seed=seed, batch_size=batch_size, **given), out, columns)
 
@@ -618,6 +602,22 @@ def _extra(ctx: typer.Context, name: str, words: Sequence[str]) -> Pairs:
             ctx.fail(f"Option {word!r} needs a value.")
         pairs.append((key.replace("-", "_"), text))
     return pairs
+
+
+def _opened(
+    ctx: typer.Context, name: str, words: Sequence[str], setting: Sequence[str] | None, **how: Any
+) -> "tuple[Model, dict[str, Any]]":
+    """A card's model, and its conditions with their values. How: as `load_from` takes it."""
+    from zoo.hub.places import find
+
+    extra = _extra(ctx, name, words)
+    place = find(name)  # a misspelt name should not have to wait for torch
+    from zoo.devices import keep_memory
+    from zoo.model import load_from
+
+    keep_memory()
+    model = load_from(place, **how)
+    return model, _controls(ctx, model, [*_pairs(setting), *extra], extra)
 
 
 def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) -> dict[str, Any]:
