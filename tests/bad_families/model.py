@@ -375,6 +375,6 @@ class OtherWhenCompiled(Good):
 
 def hashing_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10) -> None:
     """Python hashes texts in another way in every process."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3 * (1 + hash("zoo") % 97))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3 * (1 + hash("zoo") % 10**9 / 10**9))
     run.prepare(model=model, optimizer=optimizer, batches=batches)
     learn(model, batches, run, steps, optimizer)
