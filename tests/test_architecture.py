@@ -215,6 +215,18 @@ def test_a_file_imports_only_from_those_before_it_in_its_folder(path: Path) -> N
     assert imported <= set(before)
 
 
+def test_the_tests_of_a_room_are_where_its_name_says() -> None:
+    """tests/card/ for zoo/card/, tests/test_noise.py for zoo/noise.py, plugins/test_vae.py for plugins/zoo_vae/."""
+    tests = {path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    stems = {folder: {path.stem for path in tests if path.parts[0] == folder} for folder in (*INSIDE, "plugins")}
+    assert all(stems.values()), "each folder of zoo/ has its folder of tests"
+    assert {path.parts[0] for path in tests if len(path.parts) > 1} == {*stems, "browser"}
+    assert {path.stem.removeprefix("test_") for path in tests if len(path.parts) == 1} <= {*FLOOR, *WHOLE_HOUSE}
+    assert stems["plugins"] == {f"test_{path.parent.name.removeprefix('zoo_')}" for path in FAMILIES}
+
+
+# Tests that look at more than one room.
+WHOLE_HOUSE = {"architecture", "classics", "docs", "hubconf", "light"}
 FACES = {ROOT / "zoo" / "__init__.py", ROOT / "zoo" / "testing" / "__init__.py"}
 
 

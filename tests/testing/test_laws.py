@@ -248,7 +248,7 @@ def test_a_law_that_cannot_be_looked_at_is_skipped_with_its_reason(monkeypatch: 
 
 def test_every_law_has_its_part_of_the_page() -> None:
     """With the code that checks it; what it needs is said as the law itself has it."""
-    page = (Path(__file__).resolve().parent.parent / "docs" / "laws.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "laws.md").read_text()
     found = re.findall(r"^### ([^\n]*)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
     parts = {title.lower(): part for title, part in found}
     assert parts.keys() == LAWS.keys()

@@ -12,7 +12,7 @@ from zoo.card.config import read_config
 from zoo.card.facts import Facts, Metric, Reference, Training, figure
 from zoo.hub.places import bundled
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def load() -> Any:
