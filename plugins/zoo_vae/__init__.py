@@ -58,7 +58,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
-                        "steps": 25_000,
+                        "steps": 16_000,
                         "batch_size": 64,
                         "lr": 2e-3,
                         "flip": True,
