@@ -15,22 +15,26 @@ import pytest
 from conftest import Isolated
 
 SOURCE = Path(__file__).resolve().parent.parent / "examples" / "zoo-classics"
+# The same package, built when zoo was at 0.1.0, without its cards: nobody builds their package again for our sake.
+BEFORE = Path(__file__).resolve().parent / "wheels" / "zoo_classics-1.0-py3-none-any.whl"
 CARDS = ["cgan-mnist", "gan-mnist", "lsgan-mnist", "wgan-mnist"]
 FAMILIES = ["cgan", "gan", "lsgan", "wgan"]
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of a fresh environment, into which pip has installed the wheel.
-
-    It is built from a copy, which leaves the tree clean. Zoo itself, and torch, the environment borrows from ours.
-    """
+    """The packages of an environment with the wheel of this tree, which is built from a copy: the tree stays clean."""
     if importlib.util.find_spec("hatchling") is None:
         pytest.skip("hatchling, which builds the wheel, is not installed here")
     desk = tmp_path_factory.mktemp("classics")
     tree = shutil.copytree(SOURCE, desk / "tree", ignore=shutil.ignore_patterns("__pycache__"))
     _pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", desk, tree)
     (wheel,) = desk.glob("*.whl")
+    return _installed(wheel, desk)
+
+
+def _installed(wheel: Path, desk: Path) -> Path:
+    """The packages of a fresh environment, into which pip installs the wheel; it borrows zoo and torch from ours."""
     venv.create(desk / "env", with_pip=False)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(desk / "env")}))
     (site / "ours.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
@@ -46,6 +50,19 @@ def _pip(*words: object) -> None:
 def python_of(site: Path) -> str:
     """The interpreter of the environment with these packages."""
     return str(site.parents[2] / "bin" / "python")
+
+
+@pytest.fixture(scope="session")
+def site_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _installed(BEFORE, tmp_path_factory.mktemp("before"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_package_built_for_the_version_before_is_still_a_good_one(family: str, site_before: Path) -> None:
+    command = [python_of(site_before), "-m", "zoo", "check", family]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_wheel_holds_the_package_and_its_cards_alone(site: Path) -> None:
