@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.card import facts as cards
-from zoo.cli.parser import OWN_OPTIONS, app
+from zoo.cli.given import OWN_OPTIONS
+from zoo.cli.parser import app
 from zoo.evaluation.verification import Check
 from zoo.family.conditions import Categorical, Continuous, Flags
 from zoo.family.registry import Plugin, cards_of, registry

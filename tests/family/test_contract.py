@@ -41,7 +41,7 @@ def test_either_side_is_told_when_it_is_too_old(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_plugin_of_an_older_contract_that_still_works_loads_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo.cli import parser as cli
+    from zoo.cli import families
 
     monkeypatch.setattr(specs, "API_VERSION", 3)
     check_spec(written_for(2))
@@ -50,7 +50,7 @@ def test_a_plugin_of_an_older_contract_that_still_works_loads_and_is_named(monke
     monkeypatch.setattr(EntryPoint, "load", lambda self: module)
     (plugin,) = Registry([EntryPoint("other", "zoo_older", "zoo")]).plugins
     assert (plugin.error, plugin.families, plugin.api) == (None, ("other",), 2)
-    assert cli._state(plugin) == "loaded, of an older contract than 3"
+    assert families._state(plugin) == "loaded, of an older contract than 3"
 
 
 def test_a_spec_with_a_field_of_a_newer_contract_is_set_aside_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,12 @@ def _show_whole(rows: list[list[str]], headers: Sequence[str]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def print_json(value: Any) -> None:
+    from zoo.files import to_json
+
+    print(to_json(value), end="")
+
+
 def clean(text: str) -> str:
     """Without control characters: the card or plugin of a stranger must not steer the terminal."""
     return "".join(c for c in text if c.isprintable() or c == "\n")
