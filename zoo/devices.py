@@ -6,7 +6,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -111,6 +111,21 @@ def slowdown(device: str, precision: str) -> float:
             return seconds(net, x, DTYPES[precision]) / seconds(net, x, torch.float32)
     except RuntimeError:
         return float("inf")
+
+
+@contextlib.contextmanager
+def kernels(*, exact: bool) -> Iterator[None]:
+    """On CUDA: convolutions by the fastest algorithm for their shapes; TF32 allowed unless `exact`.
+
+    Unlike torch's own defaults, which multiply matrices in float32 but convolve in TF32.
+    """
+    matmul, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
+    matmul.allow_tf32 = not exact
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=not exact):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 # --- memory

@@ -19,9 +19,8 @@ from zoo.cli.parser import app
 from zoo.data import source as data
 from zoo.errors import DataError, InputError, NotFoundError
 from zoo.family.registry import registry
-from zoo.training import budget
+from zoo.training import budget, checkpoints
 from zoo.training.budget import Outcome, in_order, train_all
-from zoo.training.run import checkpoints
 
 STEPS = 2
 SMALL = zoo.Recipe(
@@ -104,7 +103,7 @@ def test_a_card_of_fewer_steps_is_not_finished(
     recipes["dcgan-first"] = spec, replace(recipe, train={**recipe.train, "steps": STEPS + 1})
     outcomes = everything()
     assert states(outcomes) == ["skipped", "finished", "skipped"]
-    assert checkpoints(tmp_path / "runs" / "dcgan-first")[-1].name == "step-00000003"
+    assert checkpoints.found(tmp_path / "runs" / "dcgan-first")[-1].name == "step-00000003"
 
 
 def test_a_budget_stops_between_steps_and_the_next_call_goes_on(

@@ -25,7 +25,9 @@ from zoo.errors import InputError, TrainingError
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import TEMPORARY
-from zoo.training.run import OutOfTime, Run, checkpoints, reached
+from zoo.training import checkpoints
+from zoo.training.checkpoints import reached
+from zoo.training.run import OutOfTime, Run
 
 KILLS = int(os.environ.get("ZOO_KILLS", "20"))
 HEAVY = [
@@ -95,7 +97,7 @@ def train_and_dawdle(name: str, out: Path, data: Path, settings: dict[str, Any])
     quick = Batches.at
 
     def at(self: Batches, number: int) -> Any:
-        time.sleep(0.3 if checkpoints(out) else 0)
+        time.sleep(0.3 if checkpoints.found(out) else 0)
         return quick(self, number)
 
     Batches.at = at  # type: ignore[method-assign]
@@ -112,12 +114,12 @@ def test_forty_steps_equal_twenty_a_kill_and_twenty_more(
 
     child = processes.Process(target=train_and_dawdle, args=(recipe.name, killed, data, settings))
     child.start()
-    wait_for(lambda: checkpoints(killed) or not child.is_alive())
+    wait_for(lambda: checkpoints.found(killed) or not child.is_alive())
     time.sleep(0.7)
     child.kill()
     child.join()
     assert child.exitcode == -9
-    assert [path.name for path in checkpoints(killed)] == ["step-00000020"]
+    assert [path.name for path in checkpoints.found(killed)] == ["step-00000020"]
 
     zoo.train(recipe.name, out=straight, data=data, device="cpu", progress=False, **settings)
     zoo.train(recipe.name, out=killed, data=data, device="cpu", progress=False, resume=True, **settings)
@@ -175,7 +177,7 @@ def resumed(out: Path) -> int:
 
 def save_for_ever(out: Path, report: Connection) -> None:
     """In a process of its own: save at every step, and tell the last step that is known to be saved."""
-    for step in walk(*toy_run(out, resume=bool(checkpoints(out))), 10**9):
+    for step in walk(*toy_run(out, resume=bool(checkpoints.found(out))), 10**9):
         report.send(step)
 
 
@@ -251,7 +253,7 @@ def test_a_full_disk_at_any_point_of_a_step_keeps_the_checkpoint_before(tmp_path
         out = tmp_path / str(passing)
         with pytest.raises(TrainingError, match=r"(?s)cannot write to .*: No space left.*step-0000000[23].*--resume"):
             third_step(out, passing)
-        assert "step-00000002" in [path.name for path in checkpoints(out)]
+        assert "step-00000002" in [path.name for path in checkpoints.found(out)]
         assert not temporaries(out)
         assert resumed(out) in (2, 3)  # 3 when only the flush after the rename failed
 
@@ -261,7 +263,7 @@ def test_a_full_disk_at_any_point_of_a_step_keeps_the_checkpoint_before(tmp_path
 def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(file: str, damage: str, tmp_path: Path) -> None:
     for _ in walk(*toy_run(tmp_path), 3):
         pass
-    path = checkpoints(tmp_path)[-1] / file
+    path = checkpoints.found(tmp_path)[-1] / file
     data = path.read_bytes()
     middle = len(data) // 2
     if damage == "gone":
@@ -285,7 +287,7 @@ def test_a_fallen_back_run_replaces_the_broken_checkpoint(tmp_path: Path) -> Non
 def test_a_run_with_broken_checkpoints_alone_does_not_begin_anew(tmp_path: Path) -> None:
     for _ in walk(*toy_run(tmp_path), 2):
         pass
-    for path in checkpoints(tmp_path):
+    for path in checkpoints.found(tmp_path):
         (path / "manifest.json").unlink()
     with pytest.raises(TrainingError, match="none of its 2 checkpoints is whole"):
         resumed(tmp_path)
@@ -294,7 +296,7 @@ def test_a_run_with_broken_checkpoints_alone_does_not_begin_anew(tmp_path: Path)
 def test_the_two_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for _ in walk(*toy_run(tmp_path, save_every=2), 9):
         pass
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000008", "step-00000009"]
+    assert [path.name for path in checkpoints.found(tmp_path)] == ["step-00000008", "step-00000009"]
 
 
 def test_a_run_does_not_begin_on_top_of_another(tmp_path: Path) -> None:
@@ -323,7 +325,7 @@ def test_a_deadline_stops_after_a_step_that_is_saved(tmp_path: Path) -> None:
         for _ in walk(run, model, 9):
             pass
     assert (caught.value.step, caught.value.total) == (1, 9)
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000001"]
+    assert [path.name for path in checkpoints.found(tmp_path)] == ["step-00000001"]
     assert not list((tmp_path / "samples").iterdir())
     assert resumed(tmp_path) == 1
     assert reached(tmp_path)[0] == 1

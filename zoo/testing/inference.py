@@ -32,7 +32,8 @@ from zoo.noise import Noise
 from zoo.testing.case import Case, scratch
 from zoo.testing.law import SkippedLaw, expect, law
 from zoo.testing.waits import Waits, Watched
-from zoo.training.run import Run, checkpoints
+from zoo.training import checkpoints
+from zoo.training.run import Run
 
 
 @law(about="spec", remedy="Correct the field in the ModelSpec that zoo_models() returns.")
@@ -362,17 +363,19 @@ def _kill_one(case: Case, out: Path, wait: float) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(HEAVY))
     process = context.Process(target=_train_slowly, args=(case.spec, out), daemon=True)
-    saved = checkpoints(out)[-1:]
+    saved = checkpoints.found(out)[-1:]
     process.start()
     deadline = time.monotonic() + PATIENCE
-    while process.is_alive() and checkpoints(out)[-1:] == saved and time.monotonic() < deadline:
+    while process.is_alive() and checkpoints.found(out)[-1:] == saved and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(wait)
     exitcode = process.exitcode
     process.kill()
     process.join()
     expect(exitcode in (None, 0), f"the loop in a process of its own ended with exit code {exitcode}")
-    expect(checkpoints(out)[-1:] != saved, f"the loop in a process of its own saved nothing in {PATIENCE} seconds")
+    expect(
+        checkpoints.found(out)[-1:] != saved, f"the loop in a process of its own saved nothing in {PATIENCE} seconds"
+    )
 
 
 def _train_slowly(spec: ModelSpec, out: Path) -> None:
@@ -385,7 +388,7 @@ def _train_slowly(spec: ModelSpec, out: Path) -> None:
         device="cpu",
         threads=1,
         save_every=1,
-        resume=bool(checkpoints(out)),
+        resume=bool(checkpoints.found(out)),
         progress=False,
     )
     batches = case.batches(run, STEPS)

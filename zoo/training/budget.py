@@ -12,8 +12,9 @@ import torch
 
 from zoo.errors import DataError, InputError, ZooError, did_you_mean
 from zoo.family.registry import registry
+from zoo.training.checkpoints import reached
 from zoo.training.recipes import Plan, is_finished, planned, train
-from zoo.training.run import OutOfTime, reached
+from zoo.training.run import OutOfTime
 
 State = Literal["finished", "stopped", "skipped", "failed", "not begun"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.card.weights import FLOATS
+from zoo.devices import kernels
 from zoo.model import Model
-from zoo.training.run import kernels
 
 AGREEMENT = 1 / 255
 """How far results of stored weights may be from those of full precision: one level of a pixel."""

@@ -1,0 +1,108 @@
+"""Checkpoints of a run: safetensors and JSON, whole or not there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from zoo.errors import FormatError
+from zoo.files import new_folder, read_json, sha256, to_json
+
+KEEP = 2
+"""Checkpoints kept: the newest, and the one before in case the disk lies."""
+MAX_STATE = 64 << 20
+"""Bytes of a checkpoint's plain values."""
+
+
+def found(out: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted((out / "checkpoints").glob("step-*"))
+
+
+def newest(out: Path) -> Path | None:
+    """The newest checkpoint that is whole; a broken one is passed over."""
+    return next((path for path in reversed(found(out)) if is_whole(path)), None)
+
+
+def reached(out: Path) -> tuple[int, float]:
+    """The step of a run's newest whole checkpoint and the seconds of training up to it; 0 and 0 before the first."""
+    path = newest(out)
+    if path is None:
+        return 0, 0.0
+    state = _read_state(path)
+    return int(state["step"]), float(state["seconds"])
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is all there: its manifest, which was written last, matches every file."""
+    try:
+        hashes = read_json(path / "manifest.json")
+        return bool(hashes) and all(sha256(path / name) == digest for name, digest in hashes.items())
+    except (FormatError, OSError, AttributeError):
+        return False
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the state of a whole checkpoint."""
+    return safetensors.torch.load((path / "state.safetensors").read_bytes()), _read_state(path)
+
+
+def _read_state(path: Path) -> Any:
+    return read_json(path / "state.json", limit=MAX_STATE)
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint that is whole or not there."""
+    # Cloned: parts may share storage (an average made of views), which the format does not allow.
+    data = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
+    with new_folder(path) as temporary:
+        (temporary / "state.safetensors").write_bytes(data)
+        (temporary / "state.json").write_text(to_json(state))
+        hashes = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
+        (temporary / "manifest.json").write_text(to_json(hashes))
+
+
+def flattened(parts: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dicts of a run's parts, as named tensors and, by part, a tree of plain values that names them."""
+    tensors: dict[str, Tensor] = {}
+    state = {name: _flatten(part.state_dict(), name, tensors) for name, part in parts.items()}
+    return tensors, state
+
+
+def restore(part: Any, state: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Give one part of a run its state back, from what `flattened` made of it."""
+    part.load_state_dict(_unflatten(state, tensors))
+    if isinstance(part, torch.optim.Optimizer):
+        _lay_out_like_parameters(part)
+
+
+def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """A state dict as JSON; its tensors move to `tensors` and leave their name behind. Keys keep their type."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        return {"items": [[key, _flatten(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]}
+    return {"value": value}
+
+
+def _unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    kind, content = next(iter(value.items()))
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "items":
+        return {key: _unflatten(item, tensors) for key, item in content}
+    return [_unflatten(item, tensors) for item in content] if kind == "list" else content
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give restored moments the strides of their parameters: fused kernels walk both as they lie in memory."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter).copy_(value)

@@ -1,0 +1,98 @@
+"""What a run shows while it trains: losses as a table and as curves, pictures, a line that moves on."""
+
+import contextlib
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.files import write_atomically
+
+
+class Means:
+    """Running means of a loop's values, by name. Only taking them waits for the device."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        for key, value in values.items():
+            tensor = value.detach().float() if isinstance(value, Tensor) else torch.tensor(float(value))
+            self._sums[key] = self._sums[key] + tensor if key in self._sums else tensor
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means since they were last taken."""
+        means = {key: (self._sums[key] / self._counts[key]).item() for key in self._sums}
+        self._sums, self._counts = {}, {}
+        return means
+
+
+class Log:
+    """Losses as CSV and TensorBoard, sample grids as PNG. On resume, rows after the checkpoint are dropped."""
+
+    def __init__(self, out: Path, step: int, active: bool) -> None:
+        self.out, self.step, self.active = out, step, active
+        self.path = out / "log.csv"
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "Log":
+        if self.active:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
+            if self.path.is_file():
+                with self.path.open(newline="") as file:
+                    self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= self.step]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.active:
+            self.board.close()
+
+    def write(self, step: int, seconds: float, means: dict[str, float]) -> dict[str, float]:
+        if not self.active or not means:
+            return means
+        self.rows.append({"step": step, "seconds": round(seconds, 1), **means})
+        for key, value in means.items():
+            self.board.add_scalar(key, value, step)
+        # Written whole each time: the columns may grow, and a killed run leaves no half row.
+        write_atomically(self.path, self._table)
+        return means
+
+    def _table(self, path: Path) -> None:
+        names = list(dict.fromkeys(key for row in self.rows for key in row))
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def picture(self, step: int, images: Any) -> None:
+        images.save(self.out / "samples" / f"step-{step:08d}.png")
+        self.board.add_image("samples", torch.from_numpy(_rgb(images)), step, dataformats="HWC")
+
+
+def _rgb(images: Any) -> Any:
+    import numpy as np
+
+    return np.array(images.grid().convert("RGB"))
+
+
+@contextlib.contextmanager
+def bar(step: int, total: int, *, shown: bool) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """A progress bar from `step` to `total`: gives what moves it on to a step, with the latest means beside it."""
+    from rich import progress as rich
+
+    times = (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
+    columns = (rich.BarColumn(), rich.MofNCompleteColumn(), *times, rich.TextColumn("{task.description}"))
+    with rich.Progress(*columns, disable=not shown) as line:
+        task = line.add_task("", total=total, completed=step)
+        yield lambda step, means: line.update(task, completed=step, description=describe(means))
+
+
+def describe(means: Mapping[str, float]) -> str:
+    return "  ".join(f"{key} {value:.4g}" for key, value in means.items())
