@@ -27,7 +27,7 @@ from zoo.devices import fast_precision
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import Preparation
 from zoo.noise import FreshNoise
-from zoo.training import recipes
+from zoo.training.plan import Plan, plan
 from zoo.training.run import Run
 
 WARM_UP = 3
@@ -98,7 +98,7 @@ class Clock:
         return self.batches.state_dict()
 
 
-def made_up(todo: recipes.Plan, preparation: Preparation, n: int) -> Dataset:
+def made_up(todo: Plan, preparation: Preparation, n: int) -> Dataset:
     """Random images, with as many classes or attributes as the model names."""
     images = torch.randint(0, 256, (n, preparation.channels, preparation.size, preparation.size), dtype=torch.uint8)
     names = tuple(map(str, todo.config.get("names", range(10))))
@@ -114,7 +114,7 @@ def made_up(todo: recipes.Plan, preparation: Preparation, n: int) -> Dataset:
 def speed(name: str, steps: int, *, bare: bool) -> tuple[float, float]:
     """Of one side: images per second, counting every batch that the loop takes, and processor seconds a step."""
     spec, recipe = registry().recipe(name)
-    todo = recipes.plan(recipe, spec, {}, name=name, data="noise")
+    todo = plan(recipe, spec, {}, name=name, data="noise")
     settings, preparation = todo.settings, Preparation(**todo.preparation)
     torch.manual_seed(0)
     model = weights.build(spec, todo.config)

@@ -39,7 +39,7 @@ INSIDE = {
     "data": ("cache", "source"),
     "hub": ("client", "signing", "download", "upload", "places"),
     "scaffold": ("package",),
-    "training": ("pictures", "average", "checkpoints", "log", "run", "rounding", "recipes", "budget"),
+    "training": ("pictures", "average", "checkpoints", "log", "run", "rounding", "plan", "result", "recipes", "budget"),
     "evaluation": ("cost", "distances", "features", "bench", "measures", "figures", "verification"),
     "testing": ("case", "waits", "law", "inference", "probability", "__init__"),
     "cli": ("terminal", "given", "cards", "families", "train", "figures", "publish", "parser"),

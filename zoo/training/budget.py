@@ -13,7 +13,9 @@ import torch
 from zoo.errors import DataError, InputError, ZooError, did_you_mean
 from zoo.family.registry import registry
 from zoo.training.checkpoints import reached
-from zoo.training.recipes import Plan, is_finished, planned, train
+from zoo.training.plan import Plan, planned
+from zoo.training.recipes import train
+from zoo.training.result import is_finished
 from zoo.training.run import OutOfTime
 
 State = Literal["finished", "stopped", "skipped", "failed", "not begun"]

@@ -1,0 +1,135 @@
+"""Run -> card: its weights, its picture, and what it says of itself."""
+
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo._version import __version__
+from zoo.card import facts as cards
+from zoo.card import weights
+from zoo.card.config import CardConfig, WeightsFacts, read_config
+from zoo.card.names import PICTURE, PLAN, WEIGHTS
+from zoo.data.source import Dataset, domain_rows, load_dataset
+from zoo.devices import machine
+from zoo.errors import ZooError
+from zoo.family.registry import registry
+from zoo.family.spec import ModelSpec, Preparation, Recipe
+from zoo.files import TEMPORARY, parse_json, read_json, sha256
+from zoo.model import Model
+from zoo.training import pictures
+from zoo.training.plan import Plan, begun_in, in_precision, plan_text
+from zoo.training.rounding import as_stored
+from zoo.training.run import Run
+
+UNSHOWN = {"batch_size", "precision", "seed", "log_every", "save_every", "sample_every"}
+"""Settings that a card's record names elsewhere, or that do not touch the weights."""
+
+
+def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, source: str) -> None:
+    """Make the card aside and move it in once it is complete: a failure leaves an earlier card as it was."""
+    shown = shown_rows(recipe, todo)
+    given = dataset.images if dataset.inputs is None else dataset.inputs
+    module, dtype = as_stored(run.published, partial(handle, spec, todo), todo.settings.weights, given, shown)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as name:
+        folder = Path(name)
+        config = CardConfig(
+            name=todo.name,
+            family=todo.family,
+            package=registry().provider(spec.name).distribution,
+            config=todo.config,
+            preparation=Preparation(**todo.preparation),
+            weights=weights.save_weights(module, folder, dtype),
+        )
+        cards.write_config(folder, config)
+        picture = _picture(module, spec, recipe, todo, config, source)
+        if picture is not None:
+            picture.save(folder / PICTURE)
+        facts = _facts(spec, recipe, todo, run, dataset, dtype, pictured=picture is not None)
+        golden = pictures.golden(handle(spec, todo, module))
+        cards.write_facts(folder, facts.model_copy(update={"golden": golden}))
+        for file in folder.iterdir():
+            os.replace(file, out / file.name)
+
+
+def handle(spec: ModelSpec, todo: Plan, module: nn.Module) -> Model:
+    """The handle of a card that is still in the making."""
+    config = CardConfig(
+        name=todo.name,
+        family=todo.family,
+        config=todo.config,
+        preparation=Preparation(**todo.preparation),
+        weights=WeightsFacts(dtype="float32", sha256="0" * 64),
+    )
+    return Model(module, spec, config, device=str(next(module.parameters()).device))
+
+
+def shown_rows(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
+    """The recipe's rows of conditions, whose names are those of its own data."""
+    return recipe.shown if todo.data == recipe.data else ()
+
+
+def _picture(module: nn.Module, spec: ModelSpec, recipe: Recipe, todo: Plan, config: CardConfig, source: str) -> Any:
+    """What stands on top of the card: made of the model alone, unless the data may be shown."""
+    if not (recipe.credit and todo.data == recipe.data and "input" in todo.columns):
+        return pictures.picture(module, spec, config, recipe.inputs, shown_rows(recipe, todo))
+    test = load_dataset(source, config.preparation, split="test", kind=todo.batch, columns=todo.columns)
+    assert test.inputs is not None
+    rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:12]
+    return pictures.pairs(handle(spec, todo, module), test.inputs[rows] / 255, test.images[rows] / 255, recipe.credit)
+
+
+def _facts(
+    spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, dtype: str, *, pictured: bool
+) -> cards.Facts:
+    """What the card says. Words of the recipe that are about its own data are not said of other data."""
+    settings, size = todo.settings, todo.preparation["size"]
+    training = cards.Training(
+        recipe=todo.recipe,
+        data=todo.data,
+        split=dataset.split,
+        columns=todo.columns,
+        images=len(dataset),
+        steps=run.step,
+        batch_size=settings.batch_size,
+        passes=round(run.step * settings.batch_size / max(map(len, domain_rows(dataset, todo.batch))), 2),
+        seconds=round(run.seconds),
+        device=machine(run.device),
+        precision=settings.precision,
+        seed=settings.seed,
+        settings=todo.arguments | settings.model_dump(exclude=UNSHOWN) | {"weights": dtype},
+        software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
+    )
+    own = todo.data == recipe.data
+    plain = f"{spec.title} at {size}x{size}: {spec.summary}."
+    return cards.Facts(
+        summary=recipe.summary if own and size == recipe.preparation.size else plain,
+        license=recipe.license if own else "other",
+        data_terms=recipe.terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
+        limits=list(recipe.limits) if own else [],
+        larger=recipe.larger if own else "",
+        training=training,
+        picture_inputs=recipe.inputs if pictured else None,
+        picture_credit=recipe.credit if pictured and own else "",
+        picture_rows=[dict(row) for row in shown_rows(recipe, todo)] if pictured else [],
+    )
+
+
+def is_finished(out: Path, todo: Plan) -> bool:
+    """Whether `out` holds the whole card of this plan, with all its steps."""
+    if todo.settings.precision == "auto":
+        todo = in_precision(todo, begun_in(out) or "auto")
+    try:
+        facts = cards.read_facts(out)
+        same = read_json(out / PLAN) == parse_json(plan_text(todo).encode(), PLAN)
+        whole = sha256(out / WEIGHTS) == read_config(out).weights.sha256
+    except (ZooError, OSError):
+        return False
+    return same and whole and facts.training is not None and facts.training.steps == todo.steps
