@@ -23,6 +23,7 @@ FLOORS = (
     {"family"},
     {"images", "card"},
     {"data", "hub", "scaffold"},
+    {"loading"},
     {"model"},
     {"training"},
     {"evaluation", "testing"},

@@ -6,34 +6,21 @@ import inspect
 import math
 import os
 import secrets
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
 from types import MethodType
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo._version import __version__
-from zoo.card import facts as cards
-from zoo.card import weights
-from zoo.card.config import CardConfig, read_config
-from zoo.card.names import CONFIG, LIMITS, WEIGHTS
-from zoo.devices import DTYPES, pick_device, warn_if_slow
 from zoo.errors import CapabilityError, InputError
 from zoo.family import conditions
 from zoo.family.conditions import Condition
 from zoo.family.registry import resolve
-from zoo.family.spec import ModelSpec, Preparation
-from zoo.files import write_atomically
-from zoo.hub import places as hub
-from zoo.hub import upload
-from zoo.hub.places import Place
 from zoo.images import Images, binary, is_binary, prepare
+from zoo.loading import Loaded
 from zoo.noise import Noise
 
 MAX_RESULT = 4 << 30
@@ -70,92 +57,8 @@ def needs(*capabilities: str) -> Callable[[Method], Method]:
     return mark
 
 
-class Model:
+class Model(Loaded):
     """A loaded model. Images go in by one checked door and come out as `Images`, everything else as CPU tensors."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        spec: ModelSpec,
-        card: CardConfig,
-        *,
-        device: str = "auto",
-        dtype: str = "float32",
-        place: Place | None = None,
-    ) -> None:
-        self.device = pick_device(device)
-        if dtype not in DTYPES:
-            raise InputError(f"dtype {dtype!r}: expected {', '.join(DTYPES)}")
-        self.dtype = DTYPES[dtype]
-        self.module: Any = module.eval().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.spec, self.card, self.place = spec, card, place
-
-    @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> "Model":
-        """`zoo.load` under the name that libraries of the Hub give it; takes the same options."""
-        return load(name, **options)
-
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the model as a card. Returns the folder.
-
-        config.json and the weights as they are now; all that the card says besides, figures, picture and signature,
-        only if these are still the weights that it was said of. A card that is there already is replaced; a folder of
-        other files is refused.
-        """
-        folder = Path(folder)
-        if folder.is_dir() and any(folder.iterdir()):
-            read_config(folder)  # nobody's other files are replaced
-        facts = weights.save_weights(self.module, folder, self.card.weights.dtype)
-        cards.write_config(folder, self.card.model_copy(update={"weights": facts}))
-        same = self.place is not None and facts == self.card.weights
-        for name in LIMITS.keys() - {CONFIG, WEIGHTS}:
-            source = self.place.folder / name if self.place and same else None
-            if source and source.is_file():
-                write_atomically(folder / name, partial(shutil.copyfile, source))
-            else:
-                (folder / name).unlink(missing_ok=True)
-        return folder
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool | None = None,
-        commit_message: str | None = None,
-        token: str | bool | None = None,
-        branch: str | None = None,
-        create_pr: bool = False,
-    ) -> str:
-        """Send the card to a repository on the Hub, as one commit. Returns it, or with `create_pr` the address of the
-        pull request.
-
-        `zoo publish` does more: it verifies the card before and after, signs it and tags the commit.
-        Raises InputError for a model whose weights have changed since its card was loaded, and HubError.
-        """
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = self.save_pretrained(Path(temporary) / "card")
-            cards.address(folder, repo_id)
-            plan = upload.plan(folder, repo_id, private=private, token=token, branch=branch)
-            return upload.carry_out(plan, token=token, message=commit_message, create_pr=create_pr)
-
-    @property
-    def name(self) -> str:
-        return self.card.name
-
-    @property
-    def config(self) -> Any:
-        """The module's checked `Config`."""
-        return self.module.config
-
-    @property
-    def preparation(self) -> Preparation:
-        """How images become this model's input."""
-        return self.card.preparation
-
-    @property
-    def conditions(self) -> Mapping[str, Condition]:
-        """The controls this model takes, by name."""
-        return cast(Mapping[str, Condition], getattr(self.module, "conditions", {}))
 
     def __repr__(self) -> str:
         return f"<zoo.Model {self.name} ({self.spec.title}) on {self.device}: {', '.join(self.spec.capabilities)}>"
@@ -387,34 +290,18 @@ def load(
     Raises NotFoundError with suggestions, HubError when a repository cannot be had, and FormatError or ConfigError for
     a card that is not what it promises.
     """
-    place = hub.find(
+    return Model.from_pretrained(
         name,
+        device=device,
+        dtype=dtype,
+        verify=verify,
+        key=key,
         revision=revision,
         token=token,
         cache_dir=cache_dir,
         force_download=force_download,
         local_files_only=local_files_only,
     )
-    if verify not in ("hashes", "signed"):
-        raise InputError(f"verify={verify!r}: expected 'hashes' or 'signed'")
-    key = key or os.environ.get("ZOO_PUBLIC_KEY")
-    if verify == "signed" and not key:
-        raise InputError("verify='signed' needs the publisher's public key", "Give key=, or set ZOO_PUBLIC_KEY.")
-    return load_from(place, device=device, dtype=dtype, key=key if verify == "signed" else None)
-
-
-def load_from(
-    place: Place, *, device: str = "auto", dtype: str = "float32", key: str | os.PathLike[str] | None = None
-) -> Model:
-    """The model of a card that has been found; with a public key, only if the card bears its signature."""
-    if key is not None:
-        from zoo.hub.signing import check_signature
-
-        check_signature(place.folder, Path(key))
-    module, spec, card = weights.load_module(place.folder)
-    model = Model(module, spec, card, device=device, dtype=dtype, place=place)
-    warn_if_slow(model.device, dtype, "Leave dtype out.")
-    return model
 
 
 def fresh_seed(seed: int | None) -> int:

@@ -73,16 +73,16 @@ def read_pairs(given: Sequence[str] | None, option: str = "--set") -> Pairs:
 def open_model(
     ctx: typer.Context, name: str, words: Sequence[str], setting: Sequence[str] | None, **how: Any
 ) -> "tuple[Model, dict[str, Any]]":
-    """A card's model, and its conditions with their values. How: as `load_from` takes it."""
+    """A card's model, and its conditions with their values. How: as `Model.from_place` takes it."""
     from zoo.hub.places import find
 
     extra = _extra(ctx, name, words)
     place = find(name)  # a misspelt name should not have to wait for torch
     from zoo.devices import keep_memory
-    from zoo.model import load_from
+    from zoo.model import Model
 
     keep_memory()
-    model = load_from(place, **how)
+    model = Model.from_place(place, **how)
     return model, _controls(ctx, model, [*read_pairs(setting), *extra], extra)
 
 
