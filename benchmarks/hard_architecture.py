@@ -21,7 +21,8 @@ from zoo_wgan_gp.model import glorot, he
 from zoo_wgan_gp.train import gradient_norm
 
 import zoo
-from zoo.data.source import Batches, load_dataset
+from zoo.data.batches import Batches
+from zoo.data.source import load_dataset
 from zoo.evaluation.figures import sliced_wasserstein
 
 MNIST_32 = zoo.Preparation(size=32, mode="L")

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.card import weights
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.devices import fast_precision
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import Preparation

@@ -37,7 +37,7 @@ FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 INSIDE = {
     "family": ("conditions", "config", "spec", "hookspecs", "registry"),
     "card": ("names", "config", "weights", "facts"),
-    "data": ("cache", "source"),
+    "data": ("cache", "decode", "source", "batches"),
     "hub": ("client", "signing", "download", "upload", "places"),
     "scaffold": ("package",),
     "training": ("pictures", "average", "checkpoints", "log", "run", "rounding", "plan", "result", "recipes", "budget"),

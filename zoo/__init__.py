@@ -26,7 +26,7 @@ from zoo.family.spec import API_VERSION, ModelSpec, Preparation, Recipe
 
 if TYPE_CHECKING:
     from zoo.card.facts import Metric as Metric
-    from zoo.data.source import Batches as Batches
+    from zoo.data.batches import Batches as Batches
     from zoo.evaluation.bench import Bench as Bench
     from zoo.evaluation.figures import evaluate as evaluate
     from zoo.evaluation.verification import verify as verify
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 LAZY = {
     "Metric": "zoo.card.facts",
     "Config": "zoo.family.config",
-    "Batches": "zoo.data.source",
+    "Batches": "zoo.data.batches",
     "Bench": "zoo.evaluation.bench",
     "train_all": "zoo.training.budget",
     "evaluate": "zoo.evaluation.figures",

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from tables import classes, flags, write_table
 
-from zoo.data import cache
-from zoo.data import source as data
-from zoo.data.source import Batches, Dataset, augment, load_dataset
+from zoo.data import cache, decode
+from zoo.data.batches import Batches, augment
+from zoo.data.source import Dataset, load_dataset
 from zoo.errors import DataError
 from zoo.evaluation.distances import detail
 from zoo.family.spec import Preparation
@@ -148,13 +148,13 @@ class Count:
     """Counts the images that are decoded."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.images, decode_one = 0, data._decode_one
+        self.images, decode_one = 0, decode._decode_one
 
         def counted(*arguments: Any) -> Any:
             self.images += 1
             return decode_one(*arguments)
 
-        monkeypatch.setattr(data, "_decode_one", counted)
+        monkeypatch.setattr(decode, "_decode_one", counted)
 
     def of(self, *arguments: Any, **options: Any) -> tuple[int, Dataset]:
         """How many images a call of `load_dataset` decodes, and its result."""
@@ -288,13 +288,13 @@ def test_a_file_under_the_name_of_another_is_not_trusted(
 def test_images_that_changed_while_they_were_read_are_not_cached(
     copied: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode_one = data._decode_one
+    decode_one = decode._decode_one
 
     def slow(*arguments: Any) -> Any:
         (copied / "000.png").touch()
         return decode_one(*arguments)
 
-    monkeypatch.setattr(data, "_decode_one", slow)
+    monkeypatch.setattr(decode, "_decode_one", slow)
     load_dataset(copied, SMALL)
     assert not cached.exists()
 
@@ -303,7 +303,7 @@ def test_a_new_way_of_decoding_leaves_the_old_files_alone(
     copied: Path, count: Count, cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_dataset(copied, SMALL)
-    monkeypatch.setattr(data, "DECODING", data.DECODING + 1)
+    monkeypatch.setattr(decode, "DECODING", decode.DECODING + 1)
     assert count.of(copied, SMALL)[0] == 8
 
 

@@ -15,7 +15,8 @@ from zoo_cvae_gan.model import CVAEGAN, FeatureNet, kl_to_prior
 from zoo_cvae_gan.train import Centres, centre_distance, discriminator_loss, distance, features_of, train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.testing import Case
 
 TINY = CVAEGAN.Config(image_size=8, latent_dim=4, names=("a", "b", "c"), widths=(4, 8), hidden=8)

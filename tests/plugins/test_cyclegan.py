@@ -16,7 +16,8 @@ from zoo_cyclegan.train import ImagePool, fake_loss, l1_distance, real_loss, tra
 
 import zoo
 from zoo.card.config import CardConfig, WeightsFacts
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.family.registry import registry
 
 TINY = {"image_size": 16, "width": 4, "blocks": 1, "domains": ("dark", "bright")}

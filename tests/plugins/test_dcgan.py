@@ -14,7 +14,8 @@ from zoo_dcgan.model import DCGAN, Discriminator, down, draw_latent, up
 from zoo_dcgan.train import fake_loss, real_loss, train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 
 TINY = DCGAN.Config(image_size=16, width=4, latent_dim=8)
 PAPER = DCGAN.Config()

@@ -14,7 +14,8 @@ from zoo_infogan.model import Codes, InfoGAN, Posterior, code_head, generator, t
 from zoo_infogan.train import read_loss, train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.evaluation.figures import Bench
 from zoo.family.registry import registry
 from zoo.testing import Case

@@ -13,7 +13,8 @@ from zoo_judge.model import Judge
 from zoo_judge.train import train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.family.registry import registry
 from zoo.testing import Case
 from zoo.training.run import Run

@@ -16,7 +16,8 @@ from zoo_pix2pix.train import fake_loss, l1_distance, real_loss, train
 import zoo
 from zoo.card.config import CardConfig, WeightsFacts
 from zoo.card.weights import outline
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.family.registry import registry, resolve
 
 TINY = {"image_size": 16, "width": 4}

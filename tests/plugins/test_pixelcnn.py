@@ -16,7 +16,8 @@ from zoo_pixelcnn.sampler import draw, quantile
 from zoo_pixelcnn.train import train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 
 GREY = PixelCNN.Config(image_size=5, width=8, blocks=2, head=16)
 COLOUR = PixelCNN.Config(image_size=4, channels=3, n_levels=4, width=8, blocks=2, head=16)

@@ -27,7 +27,8 @@ from zoo_realnvp.model import (
 from zoo_realnvp.train import train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.family.registry import registry
 from zoo.testing import Case
 

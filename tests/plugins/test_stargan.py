@@ -14,7 +14,8 @@ from zoo_stargan.model import Discriminator, StarGAN, upsample
 from zoo_stargan.train import class_loss, gradient_penalty, train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.evaluation.figures import Bench
 from zoo.family.registry import registry
 from zoo.testing import Case

@@ -13,7 +13,8 @@ from zoo_vae.model import VAE, FittedPrior, StandardPrior, bernoulli_log_prob, g
 from zoo_vae.train import train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.evaluation.figures import Bench
 from zoo.family.registry import registry
 from zoo.testing import Case

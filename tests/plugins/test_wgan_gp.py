@@ -13,7 +13,8 @@ from zoo_wgan_gp.model import WGANGP, Critic, glorot, he
 from zoo_wgan_gp.train import gradient_norm, train
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 
 TINY = WGANGP.Config(image_size=16, width=4, latent_dim=8)
 TINY_RESNET = TINY.model_copy(update={"architecture": "resnet"})

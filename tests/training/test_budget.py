@@ -16,7 +16,7 @@ import zoo
 from zoo.card.facts import read_facts
 from zoo.card.names import PLAN
 from zoo.cli.parser import app
-from zoo.data import source as data
+from zoo.data import decode
 from zoo.errors import DataError, InputError, NotFoundError
 from zoo.family.registry import registry
 from zoo.training import budget, checkpoints
@@ -173,13 +173,13 @@ def test_recipes_of_the_same_images_decode_them_once(
     everything: Callable[..., dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     decoded = []
-    decode_one = data._decode_one
+    decode_one = decode._decode_one
 
     def counted(*arguments: Any) -> Any:
         decoded.append(arguments[-1])
         return decode_one(*arguments)
 
-    monkeypatch.setattr(data, "_decode_one", counted)
+    monkeypatch.setattr(decode, "_decode_one", counted)
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     everything()
     assert len(decoded) == 48

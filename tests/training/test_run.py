@@ -20,7 +20,8 @@ from tables import classes, flags, write_table
 from torch import Tensor, nn
 
 import zoo
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.errors import InputError, TrainingError
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec, Preparation

@@ -15,7 +15,7 @@ from zoo_dcgan.model import DCGAN
 import zoo
 from zoo.card.facts import read_facts
 from zoo.card.weights import build
-from zoo.data.source import Batches
+from zoo.data.batches import Batches
 from zoo.errors import ConfigError, DataError, InputError, NotFoundError, TrainingError
 from zoo.family.registry import registry
 from zoo.testing import Case

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from zoo.card import weights
 from zoo.card.config import CardConfig, WeightsFacts
-from zoo.data.source import Batches, Dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset
 from zoo.errors import ZooError
 from zoo.family.conditions import Categorical, Flags
 from zoo.family.registry import resolve

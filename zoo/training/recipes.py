@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from zoo.card import weights
-from zoo.data.source import Batches, Dataset, load_dataset
+from zoo.data.batches import Batches
+from zoo.data.source import Dataset, load_dataset
 from zoo.devices import pick_device
 from zoo.errors import DataError
 from zoo.family.registry import registry, resolve

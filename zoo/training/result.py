@@ -17,7 +17,8 @@ from zoo.card import facts as cards
 from zoo.card import weights
 from zoo.card.config import CardConfig, WeightsFacts, read_config
 from zoo.card.names import PICTURE, PLAN, WEIGHTS
-from zoo.data.source import Dataset, domain_rows, load_dataset
+from zoo.data.batches import domain_rows
+from zoo.data.source import Dataset, load_dataset
 from zoo.devices import machine
 from zoo.errors import ZooError
 from zoo.family.registry import registry
