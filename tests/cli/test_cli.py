@@ -24,7 +24,7 @@ import zoo
 from zoo.card import facts as cards
 from zoo.cli.given import OWN_OPTIONS
 from zoo.cli.parser import app
-from zoo.evaluation.verification import Check
+from zoo.evaluation.report import Check
 from zoo.family.conditions import Categorical, Continuous, Flags
 from zoo.family.registry import Plugin, cards_of, registry
 from zoo.hub import places as hub

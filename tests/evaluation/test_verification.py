@@ -24,7 +24,8 @@ from zoo.evaluation import cost, features, measures
 from zoo.evaluation import figures as evaluation
 from zoo.evaluation.distances import sliced_wasserstein
 from zoo.evaluation.features import Statistics
-from zoo.evaluation.verification import Check, verify
+from zoo.evaluation.report import Check
+from zoo.evaluation.verification import verify
 from zoo.family.registry import registry
 from zoo.hub import places as hub
 from zoo.training import pictures
