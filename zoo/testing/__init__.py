@@ -18,7 +18,9 @@ from typing import Any, Literal
 from zoo.errors import ZooError
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec
-from zoo.testing import inference as _of_every_family  # noqa: F401  (importing them registers their laws)
+from zoo.testing import declarations as _of_declarations  # noqa: F401  (importing them registers their laws)
+from zoo.testing import inference as _of_inference  # noqa: F401
+from zoo.testing import learning as _of_learning  # noqa: F401
 from zoo.testing import probability as _of_probability  # noqa: F401
 from zoo.testing.case import Case as Case
 from zoo.testing.law import LAWS as LAWS

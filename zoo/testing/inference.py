@@ -1,22 +1,14 @@
-"""The laws that every family obeys, each with what to do when it is broken.
-
-A law sees the family through its spec and its tiny config alone. `docs/laws.md` states each with its mathematics.
-"""
+"""The laws of what a model computes when it is used: shapes, seeds, batches, traces, conditions, threads, devices."""
 
 import gc
 import logging
-import multiprocessing
-import os
 import random
 import secrets
 import shutil
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,65 +18,9 @@ from torch import Tensor
 from zoo.card import weights
 from zoo.card.names import WEIGHTS
 from zoo.family.conditions import Categorical, Condition, Continuous, Flags
-from zoo.family.registry import registry, resolve
-from zoo.family.spec import CAPABILITIES, ModelSpec, check_spec
 from zoo.noise import Noise
 from zoo.testing.case import Case, scratch
 from zoo.testing.law import SkippedLaw, expect, law
-from zoo.testing.waits import Waits, Watched
-from zoo.training import checkpoints
-from zoo.training.run import Run
-
-
-@law(about="spec", remedy="Correct the field in the ModelSpec that zoo_models() returns.")
-def law_spec_is_valid(case: Case) -> None:
-    check_spec(case.spec)
-
-
-@law(
-    about="spec",
-    remedy="Keep the package's __init__.py to the spec: everything that imports torch goes into model.py or train.py.",
-)
-def law_spec_is_light(case: Case) -> None:
-    """Listing must not pay for torch: what holds the spec is imported in a fresh interpreter."""
-    holder = _holder(case.spec)
-    stop = f"sys.exit('{holder} imports torch; leave that to model.py')"
-    hook = f"lambda event, names: event == 'import' and names[0] == 'torch' and {stop}"
-    code = f"import sys; sys.addaudithook({hook}); import {holder}"
-    done = subprocess.run([sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, check=False)
-    expect(done.returncode == 0, done.stderr.strip()[-500:])
-
-
-@law(
-    about="Config", remedy="Derive Config from zoo.Config and bound each field: Annotated[int, Field(ge=..., le=...)]."
-)
-def law_config_is_closed_and_bounded(case: Case) -> None:
-    """A config from a stranger must not be able to ask for a model without end."""
-    for path, part in _walk(resolve(case.spec.module).Config.model_json_schema(), "Config"):
-        missing = _open_end(part)
-        expect(missing is None, f"{path} {missing}")
-
-
-@law(about="module", remedy="Make ModelSpec.capabilities list just the methods that the module has.")
-def law_capabilities_are_declared_both_ways(case: Case) -> None:
-    kind = resolve(case.spec.module)
-    has = {name for name in CAPABILITIES if callable(getattr(kind, name, None))}
-    expect(
-        has == set(case.spec.capabilities), f"declares {sorted(case.spec.capabilities)}, the module has {sorted(has)}"
-    )
-
-
-@law(
-    about="train",
-    remedy="Use each parameter in a loss, or make it a buffer; what only training needs belongs into train.",
-)
-def law_every_parameter_moves_in_training(case: Case) -> None:
-    """Two real steps of the family's own loop; a parameter that stays is not connected to a loss."""
-    with scratch() as out:
-        before, after = case.build().state_dict(), case.train(out, 2)
-    for name, parameter in after.named_parameters():
-        expect(not torch.equal(parameter, before[name]), f"{name} did not move in two steps")
-        expect(parameter.isfinite().all(), f"{name} is not finite after two steps")
 
 
 @law(about="module", remedy="Keep all state in parameters and persistent buffers, or compute it from the config.")
@@ -166,36 +102,6 @@ def law_bfloat16_is_close(case: Case) -> None:
         far = (value - exact[name]).abs().mean().item()
         scale = max(1.0, exact[name].abs().mean().item())
         expect(far <= 0.05 * scale, f"{name} in bfloat16 is off by {far:.3f} on average")
-
-
-@law(about="train", remedy="Give run.prepare everything that must survive: model, optimizers, batches, schedules.")
-def law_a_resumed_run_equals_one_that_never_stopped(case: Case) -> None:
-    """Four steps, and two steps, a new process's worth of objects and two more: bit for bit."""
-    with scratch() as out:
-        straight = case.train(out / "straight", 4, total=4).state_dict()
-        case.train(out / "stopped", 2, total=4)
-        resumed = case.train(out / "stopped", 4, total=4, resume=True).state_dict()
-    for name, value in straight.items():
-        expect(torch.equal(value, resumed[name]), f"{name} differs after a resume")
-
-
-@law(about="train", remedy="Let it stay on the device, or give run.log what is to be read.")
-def law_a_step_does_not_wait_for_the_device(case: Case) -> None:
-    """A GPU works behind the loop; whoever reads one of its numbers, or hands it one the slow way, lets it run dry.
-
-    Seen on the CPU, after a first step that may make things ready: reads of tensors that would lie on the device,
-    results whose shape the host must know, and copies to the device that block. Tensors that were made without a
-    device, such as the toss of a coin, lie on the host and may be read. An input filter may wait: it stands for data
-    that others would bring ready-made.
-    """
-    with scratch() as out:
-        run = Watched(out, device="cpu", ema=0.9, log_every=100, save_every=100, sample_every=100, progress=False)
-        with Waits(run) as waits:
-            batches = case.batches(run, 3)
-            if batches.filter is not None:
-                batches.filter = waits.overlooking(batches.filter)
-            case.loop(run, batches, 100)
-    expect(not waits.found, "; ".join(waits.found))
 
 
 @law(about="module", remedy="Use the condition in the method, or do not declare it.")
@@ -334,68 +240,6 @@ def _expect_close(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], how
         expect(far <= 1e-3 * scale, f"{name} {how} is off by {far:.2g} on average", name)
 
 
-KILLS, STEPS, PATIENCE = 2, 30, 120
-HEAVY = ("zoo.testing", "accelerate", "torch._dynamo", "torch.utils.tensorboard")
-"""What a training process imports; those that are killed are forked from one that has it all."""
-
-
-@law(
-    about="train",
-    remedy="Draw what must be the same from run.noise or torch's generator, and give run.prepare what must survive.",
-    mark="kill",
-)
-def law_a_killed_run_resumes_to_the_same_bits(case: Case) -> None:
-    """The loop in a process of its own, killed at random moments and resumed in the next, against one never stopped."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        raise SkippedLaw("this system cannot fork processes")
-    moments = random.Random(0)
-    with scratch() as out:
-        straight = case.train(out / "straight", STEPS).state_dict()
-        for _ in range(KILLS):
-            _kill_one(case, out / "killed", moments.uniform(0, 0.1))
-        resumed = case.train(out / "killed", STEPS, resume=True).state_dict()
-    for name, value in straight.items():
-        expect(torch.equal(value, resumed[name]), f"{name} differs after {KILLS} kills and resumes")
-
-
-def _kill_one(case: Case, out: Path, wait: float) -> None:
-    """Train on in a new process, and kill it so long after it has saved something new."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(HEAVY))
-    process = context.Process(target=_train_slowly, args=(case.spec, out), daemon=True)
-    saved = checkpoints.found(out)[-1:]
-    process.start()
-    deadline = time.monotonic() + PATIENCE
-    while process.is_alive() and checkpoints.found(out)[-1:] == saved and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(wait)
-    exitcode = process.exitcode
-    process.kill()
-    process.join()
-    expect(exitcode in (None, 0), f"the loop in a process of its own ended with exit code {exitcode}")
-    expect(
-        checkpoints.found(out)[-1:] != saved, f"the loop in a process of its own saved nothing in {PATIENCE} seconds"
-    )
-
-
-def _train_slowly(spec: ModelSpec, out: Path) -> None:
-    """In a process of its own: resume, save every step, and leave time for a kill."""
-    case = Case(spec)
-    run = Run(
-        out,
-        seed=0,
-        precision="float32",
-        device="cpu",
-        threads=1,
-        save_every=1,
-        resume=bool(checkpoints.found(out)),
-        progress=False,
-    )
-    batches = case.batches(run, STEPS)
-    batches.pause = 0.1
-    case.loop(run, batches, STEPS)
-
-
 @contextmanager
 def _only_new_objects() -> Iterator[None]:
     """What is there already is out of sight of the garbage collector, which has a million things to look at else."""
@@ -457,44 +301,6 @@ def _extremes(condition: Condition) -> tuple[Any, Any]:
     return [condition.low] * condition.size, [condition.high] * condition.size
 
 
-def _holder(spec: ModelSpec) -> str:
-    """The module that is imported to list a family: its entry point's, or before it is installed its package."""
-    if registry().specs.get(spec.name) is spec:
-        return registry().provider(spec.name).module.partition(":")[0]
-    return spec.module.partition(":")[0].partition(".")[0]
-
-
-def _walk(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every part of a JSON schema, with where it stands."""
-    yield path, schema
-    for name, part in {**schema.get("properties", {}), **schema.get("$defs", {})}.items():
-        yield from _walk(part, f"{path}.{name}")
-    if isinstance(schema.get("items"), Mapping):
-        yield from _walk(schema["items"], f"{path}[]")
-    for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
-        for part in schema.get(key, []):
-            yield from _walk(part, path)
-
-
-def _open_end(part: Mapping[str, Any]) -> str | None:
-    """What one part of a JSON schema leaves without an end."""
-    keys, kind = part.keys(), part.get("type")
-    if {"enum", "const", "$ref", "anyOf", "oneOf", "allOf"} & keys:
-        return None  # closed by itself, or looked at part by part
-    if kind is None:
-        return "takes anything; give it a type"
-    if kind in ("integer", "number"):
-        low, high = {"minimum", "exclusiveMinimum"} & keys, {"maximum", "exclusiveMaximum"} & keys
-        return None if low and high else "lacks a bound; use Field(ge=..., le=...)"
-    if kind == "array":
-        return None if "maxItems" in part else "may be of any length; use Field(max_length=...)"
-    if kind == "string":
-        return None if {"maxLength", "pattern"} & keys else "is free text; use Literal or Field(max_length=...)"
-    if kind == "object":
-        return None if part.get("additionalProperties") is False else "takes unknown keys; derive it from zoo.Config"
-    return None
-
-
 @contextmanager
 def _fresh_random_state() -> Iterator[None]:
     """The three global generators in a state that no family's own seeding can have left behind; restored at the end."""
@@ -514,8 +320,3 @@ def _random_state() -> tuple[Any, ...]:
     """The three global generators, as something that can be compared."""
     array: Any = np.random.get_state()
     return torch.get_rng_state().tolist(), random.getstate(), array[1].tolist(), array[2:]
-
-
-def _environment() -> dict[str, str]:
-    """This interpreter's import path for a fresh one."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
