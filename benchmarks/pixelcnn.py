@@ -44,14 +44,14 @@ def compare(model: PixelCNN, n: int, pixels: int) -> str:
     u = model.uniforms(zoo.Noise(0, 0, n))
     every = -(-SIDE * SIDE // pixels)
     share = len(range(0, SIDE * SIDE, every)) / SIDE**2
-    drawn = draw(model, u)
+    drawn = draw(model.network(), u)
     start = torch.zeros_like(drawn) if every == 1 else drawn
     slow, fast, one_pass, wrong = [], [], [], 0
     for _ in range(TURNS if share < 0.2 else 1):
         took, result = seconds(naive, model, u, start, every)
         wrong += int((result != drawn).sum())
         slow.append(took / share)
-        fast += [seconds(draw, model, u)[0] for _ in range(TURNS)]
+        fast += [seconds(lambda: draw(model.network(), u))[0] for _ in range(TURNS)]
         one_pass += [seconds(model, model.values(drawn))[0] for _ in range(TURNS)]
     a, b, c = (statistics.median(times) for times in (slow, fast, one_pass))
     return f"{n:6}  {a:9.2f}  {b:9.4f}  {a / b:8.1f}  {b / c:13.1f}  {wrong} of {len(slow) * u.numel()}"

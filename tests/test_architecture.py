@@ -5,7 +5,7 @@ import builtins
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -290,6 +290,32 @@ def test_every_lazy_name_is_public_and_an_unknown_one_is_an_attribute_error() ->
 def test_a_family_imports_no_other_family(path: Path) -> None:
     others = {name for name in packages(ast.walk(tree(path))) if name.startswith("zoo_")} - {path.parent.name}
     assert not others
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for path in FAMILIES}), ids=lambda package: package.name)
+def test_the_modules_of_a_family_import_each_other_in_no_circle(package: Path) -> None:
+    """Imports that are for types alone count: who needs another's types knows the other."""
+    assert not circle({path.stem: own_imports(path) for path in package.glob("*.py")})
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules beside it, by name, that a module of a family imports."""
+    names = [name.split(".") for name in imports(ast.walk(tree(path)))]
+    return {parts[1] for parts in names if parts[0] == path.parent.name and len(parts) > 1}
+
+
+def circle(leads: Mapping[str, set[str]]) -> list[str]:
+    """Those that lead to each other in a circle, or to such; `leads` names those that each one leads to."""
+    left = dict(leads)
+    while ends := [name for name, targets in left.items() if not targets & left.keys()]:
+        for name in ends:
+            del left[name]
+    return sorted(left)
+
+
+def test_a_circle_is_seen() -> None:
+    assert circle({"train": {"model"}, "model": {"sampler"}, "sampler": set()}) == []
+    assert circle({"train": {"model"}, "model": {"sampler"}, "sampler": {"model"}}) == ["model", "sampler", "train"]
 
 
 @pytest.mark.parametrize("path", FAMILIES, ids=label)

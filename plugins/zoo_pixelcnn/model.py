@@ -6,7 +6,8 @@ all the factors of an image at once (section 3.4), so a likelihood is one pass; 
 """
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import zoo
-from zoo_pixelcnn.sampler import draw
+from zoo_pixelcnn.sampler import Layer, Network, draw
 
 
 class PixelCNN(nn.Module):
@@ -68,7 +69,7 @@ class PixelCNN(nn.Module):
 
     def sample(self, noise: zoo.AnyNoise) -> Tensor:
         """Images (n, c, h, w) in [0, 1], one pixel after another."""
-        return self.values(draw(self, self.uniforms(noise)))
+        return self.values(draw(self.network(), self.uniforms(noise)))
 
     def complete(self, x: Tensor, mask: Tensor, noise: zoo.AnyNoise) -> Tensor:
         """x (n, c, h, w) where mask (n, 1, h, w) is true; the other pixels are drawn in raster order, given all before.
@@ -77,14 +78,22 @@ class PixelCNN(nn.Module):
         for instance (figure 1). Otherwise a pixel is drawn without regard to those that are given after it.
         """
         mask = mask.bool()
-        drawn = draw(self, self.uniforms(noise), self.levels(x), mask)
+        drawn = draw(self.network(), self.uniforms(noise), self.levels(x), mask)
         return torch.where(mask, x, self.values(drawn))
 
-    def first_bias(self) -> Tensor:
-        """What is added to the first layer's features at each pixel, (2h, h, w)."""
-        side = self.config.image_size
+    @torch.no_grad()
+    def network(self) -> Network:
+        """What the sampler needs of this model as it now is."""
+        side, levels = self.config.image_size, torch.arange(self.config.n_levels, device=self.first.bias.device)
         bias = self.first.bias[:, None, None].expand(-1, side, side)
-        return bias if self.position is None else bias + self.position
+        head, out = cast(Iterable[MaskedConv2d], self.head)
+        return Network(
+            first=self.first.kernel(),
+            bias=bias if self.position is None else bias + self.position,
+            blocks=[block.layers() for block in cast(Iterable[Residual], self.blocks)],
+            head=(head.layer(), out.layer()),
+            inputs=2 * self.values(levels) - 1,
+        )
 
     def uniforms(self, noise: zoo.AnyNoise) -> Tensor:
         """(n, c, h, w): the number that decides each channel of each pixel."""
@@ -112,6 +121,10 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         a = F.relu(self.down(F.relu(x)), inplace=True)
         return x + self.up(F.relu(self.middle(a)))
+
+    def layers(self) -> tuple[Layer, Layer, Layer]:
+        """For the sampler."""
+        return self.down.layer(), self.middle.layer(), self.up.layer()
 
 
 class MaskedConv2d(nn.Module):
@@ -144,6 +157,10 @@ class MaskedConv2d(nn.Module):
     def kernel(self) -> Tensor:
         """The masked weight."""
         return self.weight * self.mask
+
+    def layer(self) -> Layer:
+        """For the sampler."""
+        return Layer(self.kernel(), self.bias)
 
 
 def mask(kind: str, inputs: int, outputs: int, k: int, channels: int) -> list[list[list[list[float]]]]:

@@ -13,13 +13,11 @@ Three channels. A step then takes three turns. Turn k computes the features of c
 layer, from those of the channels up to k, which are a longer slice.
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from zoo_pixelcnn.model import MaskedConv2d, PixelCNN
 
 REACH = 3
 """Of the first layer, 7x7."""
@@ -28,8 +26,37 @@ KEPT = LAG + 2
 """Steps: the input above and to the left is LAG + 1 steps old."""
 
 
+class Layer(NamedTuple):
+    """A convolution with mask B."""
+
+    kernel: Tensor
+    """(outputs, inputs, rows, columns), masked; the rows end with the centre's."""
+    bias: Tensor
+    """(outputs,)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the sampler needs of a PixelCNN, as plain tensors."""
+
+    first: Tensor
+    """Kernel of the 7x7 layer with mask A, (2h, c, 4, 7), masked."""
+    bias: Tensor
+    """Of that layer at each pixel, (2h, side, side)."""
+    blocks: list[tuple[Layer, Layer, Layer]]
+    """The 1x1, 3x3 and 1x1 layers of each residual block."""
+    head: tuple[Layer, Layer]
+    inputs: Tensor
+    """What the first layer is given for each level, (levels,)."""
+
+    @property
+    def width(self) -> int:
+        """h."""
+        return len(self.bias) // 2
+
+
 @torch.no_grad()
-def draw(model: "PixelCNN", u: Tensor, known: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+def draw(network: Network, u: Tensor, known: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
     """Levels (n, c, h, w), each the quantile u (n, c, h, w) of its distribution; where mask (n, 1, h, w), those known.
 
     In float32 even under autocast, whose casts would take longer than they save.
@@ -38,9 +65,8 @@ def draw(model: "PixelCNN", u: Tensor, known: Tensor | None = None, mask: Tensor
         n, c, side = u.shape[:3]
         u, levels = by_pixel(u), by_pixel(torch.zeros_like(u, dtype=torch.long))
         given = None if known is None or mask is None else (by_pixel(mask), by_pixel(known))
-        inputs = 2 * model.values(torch.arange(model.config.n_levels, device=u.device)) - 1
-        windows, kept, biases = padded_windows(model, n), Kept(model, n), model.first_bias().permute(1, 2, 0)
-        weights = [Weights(model, k) for k in range(c)]
+        windows, kept, biases = padded_windows(network, n), Kept(network, n), network.bias.permute(1, 2, 0)
+        weights = [Weights(network, k) for k in range(c)]
         step = Step(weights, 0)
         for t in range(side + LAG * (side - 1)):
             rows = range(max(0, -(-(t - side + 1) // LAG)), min(side - 1, t // LAG) + 1)
@@ -57,7 +83,7 @@ def draw(model: "PixelCNN", u: Tensor, known: Tensor | None = None, mask: Tensor
                         fixed, value = (diagonal(x, t, rows) for x in given)
                         level = torch.where(fixed[:, 0], value[:, k], level)
                     made[:, k] = level
-                    window[:, :, REACH, REACH, k] = inputs[level]
+                    window[:, :, REACH, REACH, k] = network.inputs[level]
             kept.add(t, rows, step.narrow)
     return levels.permute(3, 2, 0, 1)
 
@@ -75,10 +101,10 @@ def diagonal(x: Tensor, t: int, rows: range) -> Tensor:
     return x.as_strided((len(rows), *x.shape[2:]), (stride, *x.stride()[2:]), start)
 
 
-def padded_windows(model: "PixelCNN", n: int) -> Tensor:
+def padded_windows(network: Network, n: int) -> Tensor:
     """(h, w, n, 4, 7, c): what the first layer sees around each pixel, views of one canvas that is zero at first."""
-    side = model.config.image_size
-    canvas = model.first.bias.new_zeros(n, side + REACH, side + 2 * REACH, model.config.channels)
+    channels, side = network.first.shape[1], network.bias.shape[1]
+    canvas = network.bias.new_zeros(n, side + REACH, side + 2 * REACH, channels)
     return canvas.unfold(1, REACH + 1, 1).unfold(2, 2 * REACH + 1, 1).permute(1, 2, 0, 4, 5, 3)
 
 
@@ -88,12 +114,12 @@ class Kept:
     Step t is at t % KEPT, row i at i + 1. Zero where the layers see padding: above the image and on both sides of it.
     """
 
-    def __init__(self, model: "PixelCNN", n: int) -> None:
-        self.side = model.config.image_size
-        self.inputs = model.first.bias.new_zeros(len(model.blocks), KEPT, 1 + self.side, n, model.config.width)
-        kernels = [block.middle.kernel() for block in model.blocks]
+    def __init__(self, network: Network, n: int) -> None:
+        self.side = network.bias.shape[1]
+        self.inputs = network.bias.new_zeros(len(network.blocks), KEPT, 1 + self.side, n, network.width)
+        kernels, biases = zip(*(middle for _, middle, _ in network.blocks), strict=True)
         self.weight = torch.stack([torch.cat([as_matrix(k[:, :, :1]), as_matrix(k[:, :, 1:, :1])]) for k in kernels])
-        self.bias = torch.stack([block.middle.bias for block in model.blocks])[:, None]
+        self.bias = torch.stack(biases)[:, None]
 
     def shares(self, t: int, rows: range) -> tuple[Tensor, ...]:
         """Of each block, what its 3x3 layer makes of the pixels above and to the left, (rows x n, maps)."""
@@ -116,18 +142,20 @@ class Kept:
 class Weights:
     """What channel k of a pixel computes: matrices (inputs, outputs) of the first layer and of all centre taps."""
 
-    def __init__(self, model: "PixelCNN", k: int) -> None:
-        self.k, self.c, self.model = k, model.config.channels, model
+    def __init__(self, network: Network, k: int) -> None:
+        self.k, self.c, self.network = k, network.first.shape[1], network
         seen = (REACH * (2 * REACH + 1) + REACH) * self.c + k  # what precedes a channel comes first in its window
-        mine = self.share(model.first.weight.shape[0])
-        self.first = as_matrix(model.first.kernel())[:seen, mine].contiguous()
-        self.blocks = [(*self.of(b.down), self.of(b.middle)[1], torch.cat(self.of(b.up))) for b in model.blocks]
-        self.head, self.out = (self.of(layer) for layer in model.head)
+        mine = self.share(len(network.first))
+        self.first = as_matrix(network.first)[:seen, mine].contiguous()
+        self.blocks = [
+            (*self.of(down), self.of(middle)[1], torch.cat(self.of(up))) for down, middle, up in network.blocks
+        ]
+        self.head, self.out = (self.of(layer) for layer in network.head)
 
-    def of(self, layer: "MaskedConv2d") -> tuple[Tensor, Tensor]:
+    def of(self, layer: Layer) -> tuple[Tensor, Tensor]:
         """Bias (1, outputs) and centre tap of a layer with mask B, from the channels up to k to channel k."""
-        outputs, inputs = layer.weight.shape[:2]
-        centre = layer.kernel()[:, :, layer.reach, layer.reach]
+        outputs, inputs, _, columns = layer.kernel.shape
+        centre = layer.kernel[:, :, -1, columns // 2]
         mine = self.share(outputs)
         return layer.bias[None, mine], centre[mine, : self.share(inputs).stop].T.contiguous()
 
@@ -140,15 +168,16 @@ class Step:
     """The network on `size` pixels that are drawn at once: buffers for their features, cut into views once."""
 
     def __init__(self, weights: list[Weights], size: int) -> None:
-        config, new = weights[0].model.config, weights[0].model.first.bias.new_zeros
+        network = weights[0].network
+        blocks, h, new = len(network.blocks), network.width, network.bias.new_zeros
         self.size, self.weights = size, weights
         self.above: tuple[Tensor, ...] = ()
         """Of each block, the share of the earlier pixels in its 3x3 layer, (size, h)."""
-        self.bias = new(size, 2 * config.width)
+        self.bias = new(size, 2 * h)
         """Of the first layer at the pixels, (size, 2h)."""
-        self.stream, self.head = new(size, 2 * config.width), new(size, config.head)
-        self.wide, self.narrow = new(config.blocks + 1, size, 2 * config.width), new(config.blocks, size, config.width)
-        self.middle = new(config.blocks, size, 1 + config.width)
+        self.stream, self.head = new(size, 2 * h), new(size, len(network.head[0].bias))
+        self.wide, self.narrow = new(blocks + 1, size, 2 * h), new(blocks, size, h)
+        self.middle = new(blocks, size, 1 + h)
         self.middle[:, :, 0] = 1  # carries the bias of the 1x1 layer that follows
         self.views = [self._cut(w) for w in weights]
 

@@ -260,7 +260,7 @@ def test_the_sampler_agrees_with_one_pass_per_pixel_and_with_the_likelihood(conf
     model = vivid(**config)
     u = uniforms(model, 3)
     levels, chain = one_pass_per_pixel(model, u)
-    assert torch.equal(draw(model, u), levels)
+    assert torch.equal(draw(model.network(), u), levels)
     assert len(levels.unique()) > 1
     with torch.no_grad():
         assert torch.allclose(model.log_prob(model.values(levels)), chain, rtol=1e-4, atol=1e-4)
@@ -294,7 +294,7 @@ def test_sampling_an_image_computes_less_than_one_pass_over_it() -> None:
     with torch.no_grad(), FlopCounterMode(display=False) as one_pass:
         model(torch.zeros(2, 1, 12, 12))
     with FlopCounterMode(display=False) as sampling:
-        draw(model, uniforms(model, 2))
+        draw(model.network(), uniforms(model, 2))
     assert 0.6 < sampling.get_total_flops() / one_pass.get_total_flops() < 1
 
 
@@ -302,18 +302,18 @@ def test_sampling_an_image_computes_less_than_one_pass_over_it() -> None:
 def test_the_memory_of_sampling_grows_with_the_side_and_not_with_the_pixels(side: int) -> None:
     model = PixelCNN(PixelCNN.Config(image_size=side, width=8, blocks=4))
     with Largest() as largest:
-        draw(model, uniforms(model, 2))
+        draw(model.network(), uniforms(model, 2))
     assert largest.bytes <= 4 * 6 * (4 * 2 * 8) * (side + 1)
 
 
 def test_sampling_is_the_same_under_autocast_and_in_inference_mode() -> None:
     model = vivid(image_size=6, width=4, blocks=2)
     u = uniforms(model, 4)
-    plain = draw(model, u)
+    plain = draw(model.network(), u)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(draw(model, u), plain)
+        assert torch.equal(draw(model.network(), u), plain)
     with torch.inference_mode():
-        assert torch.equal(draw(model, u), plain)
+        assert torch.equal(draw(model.network(), u), plain)
 
 
 def test_a_sample_does_not_depend_on_the_batch_it_is_drawn_in() -> None:
