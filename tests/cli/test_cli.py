@@ -346,8 +346,11 @@ def test_conditions_go_by_name(
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["--lable", "7"], 2, "Did you mean 'label'"),
-        (["--sed", "7"], 2, "Did you mean 'seed'"),
+        (["--lable", "7"], 2, "Did you mean '--label'"),
+        (["--sed", "7"], 2, "Did you mean '--seed'"),
+        (["--forc"], 2, "Did you mean '--force'"),
+        (["-x", "3"], 2, "no option '-x'"),
+        (["--set", "seed=4"], 2, "without --set"),
         (["--label"], 2, "needs a value"),
         (["surplus"], 2, "'surplus'"),
         (["--set", "label"], 2, "KEY=VALUE"),
@@ -377,7 +380,7 @@ def test_a_wrong_condition_or_option_is_refused_by_name(
 def test_a_condition_before_the_name_is_told_its_place(run: Callable[..., Any], tiny_card: Path) -> None:
     result = run("sample", "--label", "7", tiny_card)
     assert result.exit_code == 2
-    assert "before the model's name" in result.stderr
+    assert "conditions come after the card" in result.stderr
 
 
 # translate
@@ -462,6 +465,9 @@ def test_resume_goes_on_and_needs_to_be_asked_for(
         (["dcgan-celeba", "--set", "lr"], 2, "KEY=VALUE"),
         (["dcgan-celeba", "--set", "device=cpu"], 2, "'device'"),
         (["dcgan-celeba", "--steps", "0"], 2, "--steps"),
+        (["dcgan-celeba", "--family", "dcgan"], 2, "--family goes with --all"),
+        (["dcgan-celeba", "--data", "a", "--data", "b"], 2, "Give --data once"),
+        ([], 2, "Give the NAME of a recipe"),
         (["dcgan-celeba", "--resume"], 1, "no run in"),
         (["dcgan-celeba", "--data", "./nowhere"], 1, "nowhere"),
     ],

@@ -23,7 +23,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 BatchSize = Annotated[int, typer.Option(help="Images at once; changes the memory used, not the images.")]
-Columns = Annotated[int | None, typer.Option(help="Of the grid; as square as possible by default.")]
+Columns = Annotated[int | None, typer.Option(help="Columns of the grid. By default the grid is as square as possible.")]
 Data = Annotated[str | None, typer.Option(help="Data set: a folder or a Hub name; the recipe's own by default.")]
 DataName = Annotated[str | None, typer.Option(help="What the card calls the data set.")]
 Judge = Annotated[str | None, typer.Option(help="Card of the classifier that judges.", metavar="CARD")]
@@ -89,15 +89,16 @@ def open_model(
 def _extra(ctx: typer.Context, name: str, words: Sequence[str]) -> Pairs:
     """Conditions given as options, `--label 7` or `--label=7`, which the parser left alone."""
     if name.startswith("-"):
-        ctx.fail(f"{name!r} stands before the model's name; conditions come after it.")
+        ctx.fail(
+            f"Give the card first: {name!r} is no option of zoo {ctx.info_name}, and conditions come after the card."
+        )
     pairs, rest = [], iter(words)
     for word in rest:
         if not word.startswith("--"):
-            ctx.fail(f"Unexpected argument {word!r}.")
+            what = "option" if word.startswith("-") else "further argument"
+            ctx.fail(f"zoo {ctx.info_name} takes no {what} {word!r}.")
         key, equals, text = word[2:].partition("=")
         text = text if equals else next(rest, "")
-        if not text:
-            ctx.fail(f"Option {word!r} needs a value.")
         pairs.append((key.replace("-", "_"), text))
     return pairs
 
@@ -108,12 +109,19 @@ def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) ->
 
     declared = model.conditions
     known = {*declared, *(flag for kind in declared.values() if isinstance(kind, Flags) for flag in kind.names)}
-    for key, _ in extra:
+    for key, text in extra:
         if key not in known:
-            hint = did_you_mean(key, known | {param.name for param in ctx.command.params if param.name})
-            ctx.fail(f"{model.name} has no option or condition {key!r}. {hint}")
+            option = f"--{key.replace('_', '-')}"
+            options = {opt for param in ctx.command.params for opt in param.opts if opt.startswith("--")}
+            hint = did_you_mean(option, options | {f"--{name}" for name in known})
+            takes = f"{model.name} takes {', '.join(sorted(known)) or 'none'}"
+            ctx.fail(f"{option} is neither an option nor a condition; of conditions {takes}. {hint}")
+        if not text:
+            ctx.fail(f"The condition --{key} needs a value.")
     values = {}
     for key, text in pairs:
+        if key not in known and any(key == param.name for param in ctx.command.params):
+            ctx.fail(f"{key!r} is no condition. Give it as an option of zoo {ctx.info_name}, without --set.")
         kind = declared.get(key)
         # A class called "7" is that class, wherever it stands in the list.
         values[key] = text if isinstance(kind, Categorical) and text in kind.names else _value(text)

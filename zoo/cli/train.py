@@ -52,8 +52,14 @@ def train(
             ctx.fail("--all takes no NAME, --data-name, --card-name, --limit, --column or --resume.")
         options = {"family": family, "budget": budget, "device": device, "threads": threads}
         return _train_all(out or Path("runs"), data, options | overrides)
-    if name is None or out is None or family is not None or len(data or ()) > 1:
-        ctx.fail("Give NAME and --out, and --data once; or --all.")
+    if family is not None:
+        ctx.fail("--family goes with --all alone.")
+    if name is None:
+        ctx.fail("Give the NAME of a recipe, or --all. 'zoo list' shows the recipes.")
+    if out is None:
+        ctx.fail(f"Give the folder of the run: zoo train {name} --out runs/{name}")
+    if len(data or ()) > 1:
+        ctx.fail("Give --data once: several data sets go with --all alone.")
     import zoo
     from zoo.training.run import OutOfTime
 
