@@ -541,6 +541,18 @@ def test_every_command_and_option_explains_itself() -> None:
         assert [param.name for param in command.params if not param.help and param.name != "ctx"] == [], name
 
 
+@pytest.mark.parametrize("name", typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+def test_help_fits_a_screen_and_ends_with_an_example_that_the_command_takes(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "100"}).stdout
+    assert len(shown.splitlines()) <= 50
+    *_, last = shown.splitlines()
+    program, command, *words = shlex.split(last.strip().removeprefix("Example: "))
+    assert (program, command) == ("zoo", name)
+    taken = typer.main.get_command(app).commands[name].make_context(name, [*words])  # type: ignore[attr-defined]
+    conditions = {word for word in taken.args if word.startswith("-")}
+    assert not conditions or conditions <= {f"--{key}" for key in zoo.load(words[0]).conditions}
+
+
 @pytest.mark.parametrize("name", [name for name, (_, recipe) in registry().recipes.items() if recipe.larger])
 def test_what_a_card_offers_for_a_gpu_is_a_run_that_can_be_planned(name: str, run: Callable[..., Any]) -> None:
     """All is well with it but the data, of which there are none."""

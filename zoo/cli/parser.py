@@ -86,17 +86,21 @@ def root(version: Version = False) -> None:
     """Deep generative models by name: zoo sample dcgan-celeba -n 16 --out faces.png"""
 
 
-app.command("list", cls=Light)(cards.list_)
-app.command()(cards.info)
-app.command(context_settings=CONDITIONS)(cards.sample)
-app.command(context_settings=CONDITIONS)(cards.translate)
-app.command()(families.plugins)
-app.command()(families.new)
-app.command()(families.check)
-app.command()(train.train)
-app.command()(figures.evaluate)
-app.command()(figures.verify)
-app.command()(publish.publish)
+app.command("list", cls=Light, epilog="Example: zoo list --family dcgan")(cards.list_)
+app.command(epilog="Example: zoo info dcgan-celeba")(cards.info)
+app.command(context_settings=CONDITIONS, epilog="Example: zoo sample cvae-mnist --label 7 -n 16 --out sevens.png")(
+    cards.sample
+)
+app.command(
+    context_settings=CONDITIONS, epilog="Example: zoo translate cyclegan-celeba-blond photo.jpg --out blond.png"
+)(cards.translate)
+app.command(epilog="Example: zoo plugins")(families.plugins)
+app.command(epilog="Example: zoo new my-model --image-size 64")(families.new)
+app.command(epilog="Example: zoo check vae")(families.check)
+app.command(epilog="Example: zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")(train.train)
+app.command(epilog="Example: zoo evaluate vae-mnist --limit 1000")(figures.evaluate)
+app.command(epilog="Example: zoo verify vae-mnist")(figures.verify)
+app.command(epilog="Example: zoo publish runs/mine --to org/name --dry-run")(publish.publish)
 
 
 def main() -> None:
