@@ -97,7 +97,9 @@ def _kill_one(case: Case, out: Path, wait: float) -> None:
     process.kill()
     process.join()
     expect(exitcode in (None, 0), f"the loop in a process of its own ended with exit code {exitcode}")
-    expect(checkpoints.found(out)[-1:] != saved, f"the loop in a process of its own saved nothing in {PATIENCE} seconds")
+    expect(
+        checkpoints.found(out)[-1:] != saved, f"the loop in a process of its own saved nothing in {PATIENCE} seconds"
+    )
 
 
 def _train_slowly(spec: ModelSpec, out: Path) -> None:
