@@ -227,28 +227,37 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -
             dataset_type=metric.data,
             dataset_name=metric.data,
             dataset_split=metric.split,
-            metric_type=metric.name,
+            metric_type=hub_metric(metric.name) or f"zoo/{metric.name}",
             metric_value=metric.value,
             metric_name=f"{metric.name} ({metric.unit})" if metric.unit else metric.name,
+            source_name=f"{FACTS} of {facts.repository}" if facts.repository else None,
+            source_url=f"{HUB}/{facts.repository}/blob/main/{FACTS}" if facts.repository else None,
         )
         for metric in facts.metrics
     ]
+    on_the_hub = "/" in facts.data
+    terms = facts.license == "other"
     card = ModelCardData(
         model_name=config.name,
         license=facts.license,
-        license_name="see-data-terms" if facts.license == "other" else None,
-        license_link="README.md#data-and-licence" if facts.license == "other" else None,
+        license_name="see-data-terms" if terms else None,
+        license_link=f"{HUB}/datasets/{facts.data}" if terms and on_the_hub else None,
         library_name=DISTRIBUTION,
         pipeline_tag=spec.task,
-        datasets=[facts.data] if "/" in facts.data else None,
+        datasets=[facts.data] if on_the_hub else None,
         tags=["pytorch", config.family, *spec.tags],
         # What the Hub shows in its gallery of widgets, and where a link to the card is shared.
         widget=[{"text": caption(spec, config, facts), "output": {"url": PICTURE}}] if picture else None,
         thumbnail=f"{HUB}/{facts.repository}/resolve/main/{PICTURE}" if picture and facts.repository else None,
-        metrics=sorted({metric.name for metric in facts.metrics}) or None,
+        metrics=sorted({known for metric in facts.metrics if (known := hub_metric(metric.name))}) or None,
         eval_results=results or None,
     )
     return str(card.to_yaml())
+
+
+def hub_metric(name: str) -> str | None:
+    """The Hub's own metric that a figure is, or None. Its `precision` and `recall` are of classifiers: ours are not."""
+    return "accuracy" if "accuracy" in name.split("_") else None
 
 
 def example(spec: ModelSpec, name: str, facts: Facts) -> str:
