@@ -33,7 +33,7 @@ ZOO = Path(sys.executable).with_name("zoo")
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
 
 TINY = ["--set", "width=4", "--set", "latent-dim=8", "--image-size", "16", "--batch-size", "8", "--device", "cpu"]
-TINY += ["--set", "precision=float32", "--set", "save_every=1", "--set", "augmentation=color,cutout"]
+TINY += ["--set", "precision=float32", "--set", "save_every=1", "--set", "loop.augmentation=color,cutout"]
 
 
 def process(*command: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
@@ -462,6 +462,7 @@ def test_resume_goes_on_and_needs_to_be_asked_for(
         (["dcgan-celbea"], 1, "Did you mean 'dcgan-celeba'"),
         (["dcgan-celeba", "--set", "widht=4"], 1, "Did you mean 'width'"),
         (["dcgan-celeba", "--set", "width=wide"], 1, "width"),
+        (["dcgan-celeba", "--set", "config.lr=1"], 1, "no setting 'config.lr'"),
         (["dcgan-celeba", "--set", "lr"], 2, "KEY=VALUE"),
         (["dcgan-celeba", "--set", "device=cpu"], 2, "'device'"),
         (["dcgan-celeba", "--steps", "0"], 2, "--steps"),

@@ -86,6 +86,11 @@ BAD = {
     "invalid spec": (family("Good", task="painting"), "spec is valid", "painting"),
     "heavy spec": (family("", module="test_laws:Heavy"), "spec is light", "test_laws imports torch"),
     "unbounded config": (family("Unbounded"), "config is closed and bounded", "Config.hidden lacks a bound"),
+    "setting of the run": (
+        family("Good", train="bad_families.model:jittering_train"),
+        "the loop takes no setting of the run",
+        "bad_families.model:jittering_train: the argument 'jitter' has the name of the run's setting 'jitter'",
+    ),
     "undeclared capability": (family("UndeclaredEncoder"), "capabilities are declared both ways", "encode"),
     "missing capability": (family("Good", capabilities=COMPLETES), "capabilities are declared both ways", "complete"),
     "idle parameter": (family("IdleParameter"), "every parameter moves in training", "idle did not move"),

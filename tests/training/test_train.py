@@ -1,14 +1,18 @@
 """`zoo.train`: overrides, the folder it leaves, resuming, and what a failed run must not touch."""
 
 import copy
+import inspect
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
+from bad_families.model import Good
+from pydantic import Field
 from tables import flags, write_table
 from zoo_dcgan.model import DCGAN
 
@@ -16,9 +20,10 @@ import zoo
 from zoo.card.facts import read_facts
 from zoo.card.weights import build
 from zoo.data.batches import Batches
-from zoo.errors import ConfigError, DataError, InputError, NotFoundError, TrainingError
+from zoo.errors import ConfigError, DataError, InputError, NotFoundError, PluginError, TrainingError
 from zoo.family.registry import registry
 from zoo.testing import Case
+from zoo.training.plan import Plan, Settings, plan
 from zoo.training.rounding import AGREEMENT, disagreement
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 8, "image_size": 16, "width": 4, "latent_dim": 8, "log_every": 2}
@@ -251,6 +256,91 @@ def test_numbers_may_be_given_as_text(faces: Path, tmp_path: Path) -> None:
     model = train(tmp_path / "run", faces, steps="2", lr="1e-3", batch_size="4", image_size=16)
     assert model.sample(1, seed=0).tensor.shape == (1, 3, 16, 16)
     assert read_facts(tmp_path / "run").training.settings["lr"] == 1e-3
+
+
+class Namesakes(Good):
+    """Its config shares one name with its loop and one with every run."""
+
+    class Config(Good.Config):
+        depth: Annotated[int, Field(ge=1, le=9)] = 1
+        jitter: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+def namesakes_train(
+    model: Any, batches: Batches, run: zoo.Run, *, steps: int = 10, depth: int = 2, lr: float = 1e-3
+) -> None:
+    raise NotImplementedError("is only planned")
+
+
+def planned(train: str = "test_train:namesakes_train", **overrides: Any) -> Plan:
+    """What a recipe of Namesakes comes to; the recipe itself sets all that share a name."""
+    recipe = zoo.Recipe(
+        "tiny", "", "", zoo.Preparation(size=8), train={"depth": 3, "jitter": True}, config={"depth": 4, "jitter": 0.25}
+    )
+    spec = replace(registry().spec("dcgan"), module="test_train:Namesakes", train=train, recipes=(recipe,))
+    return plan(recipe, spec, overrides, name="tiny", data="made")
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ({}, {}),
+        ({"loop.depth": 5}, {"loop.depth": 5}),
+        ({"config.depth": 5}, {"config.depth": 5}),
+        ({"loop.depth": 5, "config.depth": 6}, {"loop.depth": 5, "config.depth": 6}),
+        ({"run.jitter": False}, {"run.jitter": False}),
+        ({"config.jitter": 1}, {"config.jitter": 1}),
+        ({"lr": 0.5}, {"loop.lr": 0.5}),
+        (
+            {"loop.lr": 0.5, "run.seed": 7, "config.image_size": 16},
+            {"loop.lr": 0.5, "run.seed": 7, "config.image_size": 16},
+        ),
+    ],
+)
+def test_a_key_may_say_where_it_belongs(given: dict[str, Any], changed: dict[str, Any]) -> None:
+    found = planned(**given)
+    homes = {"loop": found.arguments, "run": found.settings.model_dump(), "config": found.config}
+    values = {f"{home}.{key}": value for home, own in homes.items() for key, value in own.items()}
+    recipe = {"loop.depth": 3, "run.jitter": True, "config.depth": 4, "config.jitter": 0.25}
+    others = {"loop.lr": 1e-3, "run.seed": 0, "config.image_size": 8}
+    assert {key: values[key] for key in recipe | others} == recipe | others | changed
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("depth", r"(?s)two settings 'depth': loop\.depth and config\.depth.*--set loop\.depth=.*--set config\.depth="),
+        (
+            "jitter",
+            r"(?s)two settings 'jitter': run\.jitter and config\.jitter.*--set run\.jitter=.*--set config\.jitter=",
+        ),
+        ("loop.dept", r"(?s)no setting 'loop\.dept'.*Did you mean 'loop\.depth'"),
+        ("config.lr", r"no setting 'config\.lr'"),
+        ("run.lr", r"no setting 'run\.lr'"),
+        ("model.depth", r"no setting 'model\.depth'"),
+        ("loop.", r"no setting 'loop\.'"),
+        (".lr", r"no setting '\.lr'"),
+    ],
+)
+def test_a_key_that_means_two_things_or_none_is_refused(key: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planned(**{key: 5})
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_loop_with_an_argument_called_like_any_setting_of_the_run_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loop(model: Any, batches: Batches, run: zoo.Run, *, steps: int = 10, **given: Any) -> None:
+        raise NotImplementedError("is only planned")
+
+    signature = inspect.signature(loop)
+    *own, _ = signature.parameters.values()
+    taken = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=1, annotation=int)
+    monkeypatch.setattr(loop, "__signature__", signature.replace(parameters=[*own, taken]), raising=False)
+    monkeypatch.setattr("test_train.namesakes_train", loop)
+    with pytest.raises(PluginError, match=rf"test_train:namesakes_train: the argument '{name}' .* setting '{name}'"):
+        planned()
 
 
 def test_an_unknown_recipe_gets_a_suggestion(faces: Path, tmp_path: Path) -> None:

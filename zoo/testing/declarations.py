@@ -10,6 +10,7 @@ from zoo.family.registry import registry, resolve
 from zoo.family.spec import CAPABILITIES, ModelSpec, check_spec
 from zoo.testing.case import Case
 from zoo.testing.law import expect, law
+from zoo.training.plan import loop_arguments
 
 
 @law(about="spec", remedy="Correct the field in the ModelSpec that zoo_models() returns.")
@@ -39,6 +40,12 @@ def law_config_is_closed_and_bounded(case: Case) -> None:
     for path, part in _walk(resolve(case.spec.module).Config.model_json_schema(), "Config"):
         missing = _open_end(part)
         expect(missing is None, f"{path} {missing}")
+
+
+@law(about="train", remedy="Rename the argument of train: `run` and `batches` hold what every run can be told.")
+def law_the_loop_takes_no_setting_of_the_run(case: Case) -> None:
+    """A recipe and `--set` give both under one name, so that the loop's own would never get its value."""
+    loop_arguments(case.spec)
 
 
 @law(about="module", remedy="Make ModelSpec.capabilities list just the methods that the module has.")

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +13,14 @@ from pydantic import Field
 
 from zoo.card.names import PLAN
 from zoo.devices import fast_precision, warn_if_slow
-from zoo.errors import ConfigError, InputError, NotFoundError, ZooError, did_you_mean
+from zoo.errors import ConfigError, InputError, NotFoundError, PluginError, ZooError, did_you_mean
 from zoo.family.config import Config, validate
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import NAME, ModelSpec, Recipe
 from zoo.files import parse_json, read_json, to_json, write_atomically
+
+Homes = Mapping[str, Collection[str]]
+"""Where settings belong, with the names there: the family's `loop`, the `run`, the model's `config`."""
 
 
 class Settings(Config):
@@ -69,26 +72,23 @@ def plan(
     data: str,
     columns: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Sort overrides into run settings, arguments of the loop and model config, and check each against its type.
+    """Sort overrides into arguments of the loop, run settings and model config, and check each against its type.
 
-    ConfigError with suggestions for an unknown key.
+    A key may say which: `loop.x`, `run.x`, `config.x`. ConfigError with suggestions for an unknown key, and for a plain
+    one that the loop or the run shares with the config; PluginError for a loop that breaks the contract.
     """
-    arguments = _arguments(resolve(spec.train))
-    config_fields = resolve(spec.module).Config.model_fields
-    values = dict(recipe.train) | {key: value for key, value in overrides.items() if key not in config_fields}
-    config = dict(recipe.config) | {key: value for key, value in overrides.items() if key in config_fields}
-    settings = {key: value for key, value in values.items() if key in Settings.model_fields}
-    loop = {key: value for key, value in values.items() if key not in settings}
-    for key in loop:
-        if key not in arguments:
-            known = [*arguments, *Settings.model_fields, *config_fields]
-            raise ConfigError(f"{recipe.name} has no setting {key!r}", did_you_mean(key, known))
+    module, arguments = resolve(spec.module), loop_arguments(spec)
+    homes: Homes = {"loop": arguments, "run": Settings.model_fields, "config": module.Config.model_fields}
+    # A recipe keeps its config apart, so what it says of the loop and the run is never ambiguous.
+    values = _sorted(recipe.name, recipe.train, {"loop": homes["loop"], "run": homes["run"]})
+    given = _sorted(recipe.name, overrides, homes)
     defaults = {key: parameter.default for key, parameter in arguments.items()}
-    checked = {key: _typed(key, value, arguments[key].annotation) for key, value in (defaults | loop).items()}
+    loop = defaults | values["loop"] | given["loop"]
+    checked = {key: _typed(key, value, arguments[key].annotation) for key, value in loop.items()}
     steps = checked.pop("steps")
     if steps < 1:
         raise ConfigError(f"steps must be at least 1, found {steps}")
-    full = validate(resolve(spec.module).Config, config, f"config of {recipe.name}")
+    full = validate(module.Config, dict(recipe.config) | given["config"], f"config of {recipe.name}")
     preparation = dataclasses.replace(recipe.preparation, size=getattr(full, "image_size", recipe.preparation.size))
     channels = getattr(full, "channels", preparation.channels)
     if channels != preparation.channels:
@@ -100,7 +100,7 @@ def plan(
         family=spec.name,
         data=data,
         steps=steps,
-        settings=validate(Settings, settings, f"settings of {recipe.name}"),
+        settings=validate(Settings, values["run"] | given["run"], f"settings of {recipe.name}"),
         arguments=checked,
         config=full.model_dump(mode="json"),
         preparation=dataclasses.asdict(preparation),
@@ -109,9 +109,45 @@ def plan(
     )
 
 
-def _arguments(loop: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(loop, eval_str=True).parameters.values()
-    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+def loop_arguments(spec: ModelSpec) -> dict[str, inspect.Parameter]:
+    """The settings that a family's loop takes, `steps` among them.
+
+    PluginError for one that is called like a setting of every run: the run would take each value meant for it.
+    """
+    parameters = inspect.signature(resolve(spec.train), eval_str=True).parameters.values()
+    arguments = {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    for key in arguments.keys() & Settings.model_fields.keys():
+        raise PluginError(
+            f"{spec.train}: the argument {key!r} has the name of the run's setting {key!r}",
+            f"Rename it; every run has {', '.join(Settings.model_fields)}.",
+        )
+    return arguments
+
+
+def _sorted(recipe: str, values: Mapping[str, Any], homes: Homes) -> dict[str, dict[str, Any]]:
+    """The values by where they belong."""
+    found: dict[str, dict[str, Any]] = {home: {} for home in homes}
+    for key, value in values.items():
+        home, name = _home(recipe, key, homes)
+        found[home][name] = value
+    return found
+
+
+def _home(recipe: str, key: str, homes: Homes) -> tuple[str, str]:
+    """Where a key belongs, and its name there."""
+    said, dot, name = key.rpartition(".")
+    homes = {home: names for home, names in homes.items() if not dot or home == said}
+    fitting = [home for home, names in homes.items() if name in names]
+    if not fitting:
+        known = [f"{said}{dot}{one}" for names in homes.values() for one in names]
+        raise ConfigError(f"{recipe} has no setting {key!r}", did_you_mean(key, known))
+    if len(fitting) > 1:
+        spelled = [f"{home}.{name}" for home in fitting]
+        raise ConfigError(
+            f"{recipe} has two settings {key!r}: {' and '.join(spelled)}",
+            f"Say which: --set {spelled[0]}=... or --set {spelled[1]}=....",
+        )
+    return fitting[0], name
 
 
 def _typed(key: str, value: Any, annotation: Any) -> Any:

@@ -173,6 +173,13 @@ look = toss
 """What `looking_train` does with the loss of each step; tests put other functions here."""
 
 
+def jittering_train(
+    model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10, jitter: float = 0.1
+) -> None:
+    """Has a `jitter` of its own, beside that of every run."""
+    train(model, batches, run, steps=steps)
+
+
 def looking_train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     run.prepare(model=model, optimizer=optimizer, batches=batches)
