@@ -41,7 +41,7 @@ def _whole_card(tmp_path_factory: pytest.TempPathFactory, _tiny_card: Path) -> P
     """The tiny card with everything that `zoo verify` asks for."""
     folder = Path(shutil.copytree(_tiny_card, tmp_path_factory.mktemp("whole") / "dcgan-tiny"))
     model = zoo.load(folder, device="cpu")
-    shown = pictures.picture(model.module, model.spec, model.card, None)
+    shown = pictures.picture(model, None)
     assert shown is not None
     shown.save(folder / PICTURE)
     facts = cards.Facts(

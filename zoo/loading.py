@@ -13,7 +13,7 @@ from torch import nn
 
 from zoo.card import facts as cards
 from zoo.card import weights
-from zoo.card.config import CardConfig, read_config
+from zoo.card.config import CardConfig, CardDraft, read_config
 from zoo.card.names import CONFIG, LIMITS, WEIGHTS
 from zoo.devices import DTYPES, pick_device, warn_if_slow
 from zoo.errors import InputError
@@ -32,7 +32,7 @@ class Loaded:
         self,
         module: nn.Module,
         spec: ModelSpec,
-        card: CardConfig,
+        card: CardDraft,
         *,
         device: str = "auto",
         dtype: str = "float32",
@@ -89,9 +89,10 @@ class Loaded:
         folder = Path(folder)
         if folder.is_dir() and any(folder.iterdir()):
             read_config(folder)  # nobody's other files are replaced
-        facts = weights.save_weights(self.module, folder, self.card.weights.dtype)
-        cards.write_config(folder, self.card.model_copy(update={"weights": facts}))
-        same = self.place is not None and facts == self.card.weights
+        before = self.card.weights if isinstance(self.card, CardConfig) else None
+        facts = weights.save_weights(self.module, folder, before.dtype if before else "float32")
+        cards.write_config(folder, self.card.written(facts))
+        same = self.place is not None and facts == before
         for name in LIMITS.keys() - {CONFIG, WEIGHTS}:
             source = self.place.folder / name if self.place and same else None
             if source and source.is_file():
@@ -125,6 +126,11 @@ class Loaded:
     @property
     def name(self) -> str:
         return self.card.name
+
+    @property
+    def sha256(self) -> str:
+        """Of the card's weights; empty for a model whose weights have not been written."""
+        return self.card.weights.sha256 if isinstance(self.card, CardConfig) else ""
 
     @property
     def config(self) -> Any:

@@ -259,7 +259,9 @@ class Model(Loaded):
             )
 
     def _info(self, seed: int | None, given: Mapping[str, Any]) -> dict[str, str]:
-        info = {"model": self.name, "software": f"zoo {__version__}", "weights": self.card.weights.sha256[:16]}
+        info = {"model": self.name, "software": f"zoo {__version__}"}
+        if self.sha256:
+            info["weights"] = self.sha256[:16]
         if seed is not None:
             info["seed"] = str(seed)
         if self.place and self.place.commit:

@@ -20,12 +20,13 @@ import zoo
 from zoo.card import facts as cards
 from zoo.card import names as folder
 from zoo.card import weights
-from zoo.card.config import CardConfig, WeightsFacts, read_config
+from zoo.card.config import CardDraft, read_config
 from zoo.card.facts import Cost, Evaluation, Facts, Metric, Reference, address, read_facts, render, write_facts
 from zoo.errors import ConfigError, FormatError
 from zoo.family.config import validate
 from zoo.family.registry import cards_of, registry, resolve
 from zoo.family.spec import Preparation
+from zoo.files import sha256
 from zoo.hub.places import bundled
 from zoo.images import Images
 from zoo.testing import Case
@@ -327,42 +328,52 @@ def test_what_has_no_such_method_has_no_golden_values() -> None:
     assert pictures.golden(Case(registry().spec("dcgan")).model) == {}
 
 
+def test_a_model_claims_no_weights_before_they_are_written(tmp_path: Path) -> None:
+    model = Case(registry().spec("dcgan")).model
+    made = model.sample(2, seed=0)
+    assert model.sha256 == ""
+    assert "weights" not in made.info
+    again = zoo.load(model.save_pretrained(tmp_path / "card"), device="cpu")
+    assert again.sha256 == read_config(tmp_path / "card").weights.sha256 == sha256(tmp_path / "card" / folder.WEIGHTS)
+    assert again.sample(2, seed=0).info["weights"] == again.sha256[:16]
+    assert torch.equal(again.sample(2, seed=0).tensor, made.tensor)
+
+
 # The picture of a translator
 
 
-def translator() -> tuple[Any, Any, CardConfig]:
+def translator() -> zoo.Model:
     spec = registry().spec("pix2pix")
     module = weights.build(spec, dict(spec.tiny))
-    config = CardConfig(
+    draft = CardDraft(
         name="edges2drawn",
         family="pix2pix",
         config=dict(spec.tiny),
         preparation=Preparation(size=16, filter="edges"),
-        weights=WeightsFacts(dtype="float32", sha256="0" * 64),
     )
-    return module, spec, config
+    return zoo.Model(module, spec, draft, device="cpu")
 
 
 def test_a_translator_shows_generated_images_what_it_is_given_and_what_it_makes(
     tiny_card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zoo.hub.places.bundled", lambda: {"dcgan-tiny": tiny_card})
-    module, spec, config = translator()
-    shown = pictures.picture(module, spec, config, "dcgan-tiny", columns=4)
+    model = translator()
+    shown = pictures.picture(model, "dcgan-tiny", columns=4)
     assert shown is not None
     generated, given, made = shown.tensor.split(4)
     assert torch.equal(generated, zoo.load(tiny_card, device="cpu").sample(4, seed=0).tensor)
-    assert torch.equal(given, resolve(spec.filters["edges"])(generated))
+    assert torch.equal(given, resolve(model.spec.filters["edges"])(generated))
     assert not torch.equal(made, generated)
     facts = FACTS.model_copy(update={"picture_inputs": "dcgan-tiny"})
-    assert cards.caption(spec, config, facts) == (
+    assert cards.caption(model.spec, model.card, facts) == (
         "From the top: samples of dcgan-tiny at seed 0, what the model is given, their translations; not picked"
     )
 
 
 def test_a_translator_without_the_card_of_its_inputs_has_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.hub.places.bundled", dict)
-    assert pictures.picture(*translator(), "dcgan-celeba") is None
+    assert pictures.picture(translator(), "dcgan-celeba") is None
 
 
 ORIGIN = {"data": "photos", "source": "somebody", "file": "a.pth", "sha256": "0" * 64, "command": "python convert.py"}

@@ -66,7 +66,7 @@ def make_card(family: str, root: Path) -> Path:
         weights=weights.save_weights(module, folder),
     )
     cards.write_config(folder, config)
-    shown = pictures.picture(module, spec, config, None)
+    shown = pictures.picture(zoo.Model(module, spec, config, device="cpu"), None)
     if shown is not None:
         shown.save(folder / PICTURE)
     columns = {"image": "image"} | ({"label": "label"} if family == "judge" else {})

@@ -15,7 +15,7 @@ from zoo_cyclegan.model import CycleGAN, Generator, PatchDiscriminator, Residual
 from zoo_cyclegan.train import ImagePool, fake_loss, l1_distance, real_loss, train
 
 import zoo
-from zoo.card.config import CardConfig, WeightsFacts
+from zoo.card.config import CardDraft
 from zoo.data.batches import Batches
 from zoo.data.source import Dataset
 from zoo.family.registry import registry
@@ -133,12 +133,11 @@ def test_a_domain_is_called_by_its_name() -> None:
 
 
 def handle(module: nn.Module) -> zoo.Model:
-    card = CardConfig(
+    card = CardDraft(
         name="tiny",
         family="cyclegan",
         config=TINY,
         preparation=zoo.Preparation(size=16),
-        weights=WeightsFacts(dtype="float32", sha256="0" * 64),
     )
     return zoo.Model(module, registry().spec("cyclegan"), card, device="cpu")
 

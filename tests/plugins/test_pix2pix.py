@@ -14,7 +14,7 @@ from zoo_pix2pix.model import DROPPED, PatchDiscriminator, Pix2Pix, dropout
 from zoo_pix2pix.train import fake_loss, l1_distance, real_loss, train
 
 import zoo
-from zoo.card.config import CardConfig, WeightsFacts
+from zoo.card.config import CardDraft
 from zoo.card.weights import outline
 from zoo.data.batches import Batches
 from zoo.data.source import Dataset
@@ -216,12 +216,11 @@ def test_a_translation_does_not_depend_on_its_batch() -> None:
 @pytest.fixture(scope="module")
 def model() -> zoo.Model:
     """The handle of an untrained tiny card with the edge filter."""
-    card = CardConfig(
+    card = CardDraft(
         name="tiny",
         family="pix2pix",
         config=TINY,
         preparation=zoo.Preparation(size=16, filter="edges"),
-        weights=WeightsFacts(dtype="float32", sha256="0" * 64),
     )
     return zoo.Model(tiny(), registry().spec("pix2pix"), card, device="cpu")
 

@@ -22,8 +22,8 @@ class WeightsFacts(Config):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class CardConfig(Config):
-    """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is acted on."""
+class CardDraft(Config):
+    """What a card says of a model before its weights are written."""
 
     format: Literal[1] = 1
     name: Name
@@ -32,6 +32,15 @@ class CardConfig(Config):
     """Distribution that provides the family; shown as text when the family is missing, never acted on."""
     config: dict[str, Any]
     preparation: Preparation
+
+    def written(self, facts: WeightsFacts) -> "CardConfig":
+        """The config.json of a card with these weights."""
+        return CardConfig(**{key: getattr(self, key) for key in CardDraft.model_fields}, weights=facts)
+
+
+class CardConfig(CardDraft):
+    """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is acted on."""
+
     weights: WeightsFacts
 
 

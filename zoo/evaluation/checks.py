@@ -79,7 +79,7 @@ def picture(card: Card) -> list[Check]:
 def _drawn_again(model: Model, facts: Facts, path: Path) -> Images | None:
     """The picture from what made it. One that shows images of a data set holds them: its first and its last row."""
     if not facts.picture_credit:
-        return pictures.picture(model.module, model.spec, model.card, facts.picture_inputs, facts.picture_rows)
+        return pictures.picture(model, facts.picture_inputs, facts.picture_rows)
     sheet, size = open_image(path), model.preparation.size
     inputs, _, targets = Images.of_grid(sheet, size, (sheet.width + 2) // (size + 2), rows=3).chunk(3)
     return pictures.pairs(model, inputs, targets, facts.picture_credit)
@@ -149,7 +149,7 @@ def _reference(card: Card, reference: Reference) -> list[Check]:
     if folder is None:
         return [Check(what, "skipped", why="its backbone is no card that is here; --data measures with it again")]
     judge = load(folder, device=str(card.model.device))
-    digest = judge.card.weights.sha256
+    digest = judge.sha256
     same = held(
         f"{what} weights",
         digest == reference.weights,

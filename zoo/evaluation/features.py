@@ -55,7 +55,7 @@ def of_judge(judge: Model) -> Backbone:
         return judge.features(fit(images, size, channels), batch_size=BATCH)
 
     resize = f"bilinear with antialiasing to {size}x{size}, where an image is of another size"
-    return Backbone(judge.name, judge.card.weights.sha256, resize, look, judge.preparation)
+    return Backbone(judge.name, judge.sha256, resize, look, judge.preparation)
 
 
 def find_backbone(name: str, device: torch.device) -> Backbone:

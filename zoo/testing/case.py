@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.card import weights
-from zoo.card.config import CardConfig, WeightsFacts
+from zoo.card.config import CardDraft
 from zoo.data.batches import Batches
 from zoo.data.source import Dataset
 from zoo.errors import ZooError
@@ -133,10 +133,7 @@ class Case:
         )
 
     def wrap(self, module: nn.Module, *, device: str = "cpu", **options: Any) -> Model:
-        facts = WeightsFacts(dtype="float32", sha256="0" * 64)
-        card = CardConfig(
-            name="tiny", family=self.spec.name, config=dict(self.spec.tiny), preparation=self.preparation, weights=facts
-        )
+        card = CardDraft(name="tiny", family=self.spec.name, config=dict(self.spec.tiny), preparation=self.preparation)
         return Model(module, self.spec, card, device=device, **options)
 
     def images(self, n: int) -> Tensor:

@@ -5,9 +5,7 @@ from typing import Any
 
 import torch
 
-from zoo.card.config import CardConfig
 from zoo.errors import NotFoundError
-from zoo.family.spec import ModelSpec
 from zoo.images import Images, binary
 from zoo.model import Model, load
 from zoo.noise import Noise
@@ -18,9 +16,7 @@ GOLDEN_IMAGES = 4
 
 
 def picture(
-    module: torch.nn.Module,
-    spec: ModelSpec,
-    config: CardConfig,
+    model: Model,
     inputs: str | None,
     shown: Sequence[Mapping[str, Any]] = (),
     columns: int = 12,
@@ -32,10 +28,9 @@ def picture(
     The inputs are samples of another card, never images of a data set; without such a card, as on a machine that does
     not have it, there is no picture.
     """
-    model = Model(module, spec, config, device=str(next(module.parameters()).device))
-    if "sample" in spec.capabilities:
+    if "sample" in model.spec.capabilities:
         return samples(model, shown, columns)
-    if inputs is None or "translate" not in spec.capabilities:
+    if inputs is None or "translate" not in model.spec.capabilities:
         return None
     try:
         given = load(inputs).sample(columns, seed=0)

@@ -15,7 +15,7 @@ from torch import nn
 from zoo._version import __version__
 from zoo.card import facts as cards
 from zoo.card import weights
-from zoo.card.config import CardConfig, WeightsFacts, read_config
+from zoo.card.config import CardDraft, read_config
 from zoo.card.names import PICTURE, PLAN, WEIGHTS
 from zoo.data.batches import domain_rows
 from zoo.data.source import Dataset, load_dataset
@@ -24,6 +24,7 @@ from zoo.errors import ZooError
 from zoo.family.registry import registry
 from zoo.family.spec import ModelSpec, Preparation, Recipe
 from zoo.files import TEMPORARY, parse_json, read_json, sha256
+from zoo.images import Images
 from zoo.model import Model
 from zoo.training import pictures
 from zoo.training.plan import Plan, begun_in, in_precision, plan_text
@@ -41,20 +42,14 @@ def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run,
     module, dtype = as_stored(run.published, partial(handle, spec, todo), todo.settings.weights, given, shown)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as name:
         folder = Path(name)
-        config = CardConfig(
-            name=todo.name,
-            family=todo.family,
-            package=registry().provider(spec.name).distribution,
-            config=todo.config,
-            preparation=Preparation(**todo.preparation),
-            weights=weights.save_weights(module, folder, dtype),
-        )
+        config = _draft(spec, todo).written(weights.save_weights(module, folder, dtype))
         cards.write_config(folder, config)
-        picture = _picture(module, spec, recipe, todo, config, source)
+        model = Model(module, spec, config, device=_device(module))
+        picture = _picture(model, recipe, todo, source)
         if picture is not None:
             picture.save(folder / PICTURE)
         facts = _facts(spec, recipe, todo, run, dataset, dtype, pictured=picture is not None)
-        golden = pictures.golden(handle(spec, todo, module))
+        golden = pictures.golden(model)
         cards.write_facts(folder, facts.model_copy(update={"golden": golden}))
         for file in folder.iterdir():
             os.replace(file, out / file.name)
@@ -62,14 +57,21 @@ def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run,
 
 def handle(spec: ModelSpec, todo: Plan, module: nn.Module) -> Model:
     """The handle of a card that is still in the making."""
-    config = CardConfig(
+    return Model(module, spec, _draft(spec, todo), device=_device(module))
+
+
+def _draft(spec: ModelSpec, todo: Plan) -> CardDraft:
+    return CardDraft(
         name=todo.name,
         family=todo.family,
+        package=registry().provider(spec.name).distribution,
         config=todo.config,
         preparation=Preparation(**todo.preparation),
-        weights=WeightsFacts(dtype="float32", sha256="0" * 64),
     )
-    return Model(module, spec, config, device=str(next(module.parameters()).device))
+
+
+def _device(module: nn.Module) -> str:
+    return str(next(module.parameters()).device)
 
 
 def shown_rows(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
@@ -77,14 +79,14 @@ def shown_rows(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
     return recipe.shown if todo.data == recipe.data else ()
 
 
-def _picture(module: nn.Module, spec: ModelSpec, recipe: Recipe, todo: Plan, config: CardConfig, source: str) -> Any:
+def _picture(model: Model, recipe: Recipe, todo: Plan, source: str) -> Images | None:
     """What stands on top of the card: made of the model alone, unless the data may be shown."""
     if not (recipe.credit and todo.data == recipe.data and "input" in todo.columns):
-        return pictures.picture(module, spec, config, recipe.inputs, shown_rows(recipe, todo))
-    test = load_dataset(source, config.preparation, split="test", kind=todo.batch, columns=todo.columns)
+        return pictures.picture(model, recipe.inputs, shown_rows(recipe, todo))
+    test = load_dataset(source, model.preparation, split="test", kind=todo.batch, columns=todo.columns)
     assert test.inputs is not None
     rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:12]
-    return pictures.pairs(handle(spec, todo, module), test.inputs[rows] / 255, test.images[rows] / 255, recipe.credit)
+    return pictures.pairs(model, test.inputs[rows] / 255, test.images[rows] / 255, recipe.credit)
 
 
 def _facts(
