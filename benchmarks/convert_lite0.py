@@ -18,6 +18,7 @@ from zoo.card import facts as cards
 from zoo.card import weights
 from zoo.card.config import CardConfig
 from zoo.evaluation.cost import cost
+from zoo.family.conditions import declared
 from zoo.family.registry import registry
 from zoo.family.spec import Preparation
 from zoo.files import sha256
@@ -57,6 +58,7 @@ def main() -> None:
         family=spec.name,
         config=module.config.model_dump(mode="json"),
         preparation=Preparation(size=SIDE),
+        conditions=declared(module),
         weights=weights.save_weights(module, folder, "float16"),
     )
     cards.write_config(folder, card)

@@ -27,6 +27,7 @@ from zoo import Preparation
 from zoo.card import facts as cards
 from zoo.card import weights
 from zoo.card.config import CardConfig
+from zoo.family.conditions import declared
 from zoo.family.registry import registry
 
 folder, spec = Path(sys.argv[1]), registry().spec("dcgan")
@@ -36,6 +37,7 @@ config = CardConfig(
     family="dcgan",
     config=module.config.model_dump(mode="json"),
     preparation=Preparation(size=16),
+    conditions=declared(module),
     weights=weights.save_weights(module, folder),
 )
 cards.write_config(folder, config)

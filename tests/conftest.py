@@ -61,6 +61,7 @@ def _tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from zoo.card import facts as cards
     from zoo.card import weights
     from zoo.card.config import CardConfig
+    from zoo.family.conditions import declared
     from zoo.family.registry import registry
     from zoo.family.spec import Preparation
 
@@ -75,6 +76,7 @@ def _tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
             family="dcgan",
             config=module.config.model_dump(mode="json"),
             preparation=Preparation(size=16),
+            conditions=declared(module),
             weights=weights.save_weights(module, folder),
         ),
     )

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from zoo.card.config import CardConfig, CardDraft, read_config
 from zoo.card.names import CONFIG, LIMITS, WEIGHTS
 from zoo.devices import DTYPES, pick_device, warn_if_slow
 from zoo.errors import InputError
-from zoo.family.conditions import Condition
+from zoo.family.conditions import Condition, declared
 from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import write_atomically
 from zoo.hub import places as hub
@@ -91,7 +91,7 @@ class Loaded:
             read_config(folder)  # nobody's other files are replaced
         before = self.card.weights if isinstance(self.card, CardConfig) else None
         facts = weights.save_weights(self.module, folder, before.dtype if before else "float32")
-        cards.write_config(folder, self.card.written(facts))
+        cards.write_config(folder, self.card.written(self.conditions, facts))
         same = self.place is not None and facts == before
         for name in LIMITS.keys() - {CONFIG, WEIGHTS}:
             source = self.place.folder / name if self.place and same else None
@@ -145,4 +145,4 @@ class Loaded:
     @property
     def conditions(self) -> Mapping[str, Condition]:
         """The controls this model takes, by name."""
-        return cast(Mapping[str, Condition], getattr(self.module, "conditions", {}))
+        return declared(self.module)

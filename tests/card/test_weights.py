@@ -29,8 +29,9 @@ from torch import Tensor, nn
 import zoo
 from zoo.card import weights
 from zoo.card.config import CardConfig, read_config
-from zoo.card.facts import write_config
+from zoo.card.facts import conditions_of, write_config
 from zoo.errors import ConfigError, FormatError, InputError, ZooError
+from zoo.family.conditions import Condition, declared
 from zoo.family.registry import registry
 from zoo.family.spec import ModelSpec, Preparation
 
@@ -74,7 +75,8 @@ def make_card(folder: Path, spec: ModelSpec, dtype: str = "float32") -> nn.Modul
     config = module.config.model_dump(mode="json")  # type: ignore[operator, union-attr]
     facts = weights.save_weights(module, folder, dtype)
     fits = Preparation(size=config.get("image_size", 16), mode="L" if config.get("channels") == 1 else "RGB")
-    card = CardConfig(name="x-tiny", family=spec.name, config=config, preparation=fits, weights=facts)
+    takes = declared(module)
+    card = CardConfig(name="x-tiny", family=spec.name, config=config, preparation=fits, conditions=takes, weights=facts)
     write_config(folder, card)
     return module
 
@@ -386,6 +388,77 @@ def test_weights_are_matched_before_a_large_model_takes_memory(
     with pytest.raises(FormatError, match="does not fit the model of config"):
         zoo.load(tiny_card)
     assert devices == ["meta"]
+
+
+# The conditions: what the card says and what the model takes are one thing.
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_card_says_what_its_model_takes(tmp_path: Path, family: str) -> None:
+    module = make_card(tmp_path / "card", registry().spec(family))
+    assert read_config(tmp_path / "card").conditions == declared(module)
+    assert zoo.load(tmp_path / "card").conditions == declared(module)
+
+
+def test_every_kind_of_condition_comes_back_from_a_card_as_it_was(tiny_card: Path) -> None:
+    takes: dict[str, Condition] = {
+        "größe": zoo.Continuous(-0.1, 2, size=3),
+        "label": zoo.Categorical(["T-shirt / top", "Größe"]),  # type: ignore[arg-type]
+        "looks": zoo.Flags(("Blond_Hair", "Young")),
+    }
+    write_config(tiny_card, read_config(tiny_card).model_copy(update={"conditions": takes}))
+    assert read_config(tiny_card).conditions == takes
+
+
+@pytest.mark.parametrize(
+    ("family", "said", "words"),
+    [
+        ("cvae", {}, "the card says none; the model has label (one of"),
+        ("dcgan", {"to": {"kind": "categorical", "names": ["a", "b"]}}, "says to (one of a, b); the model has none"),
+        ("stargan", {"attributes": {"kind": "flags", "names": ["Male"]}}, "true or false for any of Male); the model"),
+        ("infogan", {"style": {"kind": "continuous", "low": -1, "high": 1}}, "says style (a number from -1 to 1); the"),
+    ],
+)
+def test_a_card_that_says_other_conditions_than_its_model_has_is_refused(
+    tmp_path: Path, family: str, said: dict[str, Any], words: str
+) -> None:
+    make_card(tmp_path / "card", registry().spec(family))
+    edit_config(tmp_path / "card", conditions=said)
+    with pytest.raises(ConfigError, match=r"config\.json: card 'x-tiny': conditions: ") as refusal:
+        zoo.load(tmp_path / "card")
+    assert words in refusal.value.message
+    assert "pip install --upgrade genzoo, or fetch the card again" in str(refusal.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({"label": {"names": ["a"]}}, "kind"),
+        ({"label": {"kind": "os:system", "names": ["a"]}}, "kind"),
+        ({"label": {"kind": "categorical", "names": []}}, "one or more different names"),
+        ({"label": {"kind": "categorical", "names": ["a"], "more": 1}}, "more"),
+        ({"a label": {"kind": "categorical", "names": ["a"]}}, "a label"),
+        ({"style": {"kind": "continuous", "low": 1, "high": -1}}, "low < high"),
+    ],
+)
+def test_conditions_that_are_none_are_refused(tiny_card: Path, said: dict[str, Any], complaint: str) -> None:
+    edit_config(tiny_card, conditions=said)
+    with pytest.raises(ConfigError, match=complaint):
+        read_config(tiny_card)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "cvae", "infogan"])
+def test_a_card_from_before_conditions_were_written_asks_its_model(tmp_path: Path, family: str) -> None:
+    """And says them once it is saved anew."""
+    module = make_card(tmp_path / "card", registry().spec(family))
+    config = json.loads((tmp_path / "card" / "config.json").read_text())
+    del config["conditions"]
+    (tmp_path / "card" / "config.json").write_text(json.dumps(config))
+    old = read_config(tmp_path / "card")
+    assert old.conditions is None
+    assert conditions_of(old) == zoo.load(tmp_path / "card").conditions == declared(module)
+    zoo.load(tmp_path / "card").save_pretrained(tmp_path / "new")
+    assert read_config(tmp_path / "new").conditions == declared(module)
 
 
 # The config: any JSON is a model or a refusal.

@@ -25,7 +25,7 @@ from zoo.card import facts as cards
 from zoo.cli.given import OWN_OPTIONS
 from zoo.cli.parser import app
 from zoo.evaluation.report import Check
-from zoo.family.conditions import Categorical, Continuous, Flags
+from zoo.family.conditions import Categorical, Condition, Continuous, Flags
 from zoo.family.registry import Plugin, cards_of, registry
 from zoo.hub import places as hub
 
@@ -60,8 +60,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
     return out
 
 
-def conditioned(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor | None]:
-    """Give every DCGAN three conditions; the returned dict holds what the last call to `sample` was given."""
+def takes(card: Path, conditions: dict[str, Condition], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every DCGAN these conditions, and the card of one too."""
+    from zoo_dcgan.model import DCGAN
+
+    from zoo.card.config import read_config
+    from zoo.card.facts import write_config
+
+    monkeypatch.setattr(DCGAN, "conditions", conditions, raising=False)
+    write_config(card, read_config(card).model_copy(update={"conditions": conditions}))
+
+
+def conditioned(card: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor | None]:
+    """Give a DCGAN's card three conditions; the returned dict holds what the last call to `sample` was given."""
     from zoo_dcgan.model import DCGAN
 
     got: dict[str, torch.Tensor | None] = {}
@@ -71,12 +82,12 @@ def conditioned(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor | Non
         got.update(given)
         return plain(self, noise)
 
-    declared = {
+    conditions: dict[str, Condition] = {
         "label": Categorical(("5", "7", "nine")),
         "attributes": Flags(("Blond_Hair", "Smiling")),
         "code": Continuous(-2, 2),
     }
-    monkeypatch.setattr(DCGAN, "conditions", declared, raising=False)
+    takes(card, conditions, monkeypatch)
     monkeypatch.setattr(DCGAN, "sample", sample)
     return got
 
@@ -228,7 +239,7 @@ def test_info_of_a_card_shows_its_facts(run: Callable[..., Any], trained: Path) 
 def test_info_shows_a_card_without_facts_and_its_conditions(
     run: Callable[..., Any], tiny_card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conditioned(monkeypatch)
+    conditioned(tiny_card, monkeypatch)
     shown = run("info", tiny_card)
     assert shown.exit_code == 0
     assert re.search(r"condition label +one of 5, 7, nine", shown.stdout)
@@ -334,7 +345,7 @@ def test_conditions_go_by_name(
     key: str,
     value: list[Any],
 ) -> None:
-    got = conditioned(monkeypatch)
+    got = conditioned(tiny_card, monkeypatch)
     result = run("sample", tiny_card, *words, "-n", 2, "--out", "x.png")
     assert result.exit_code == 0, result.output
     tensor = got.pop(key)
@@ -370,7 +381,7 @@ def test_a_wrong_condition_or_option_is_refused_by_name(
     status: int,
     said: str,
 ) -> None:
-    conditioned(monkeypatch)
+    conditioned(tiny_card, monkeypatch)
     result = run("sample", tiny_card, "--out", "x.png", *words)
     assert result.exit_code == status
     assert said in result.stderr
@@ -406,9 +417,8 @@ def translator(tiny_card: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return torch.where(attributes[:, 1, None, None, None] == 1, 1 - x, x)
 
     spec = dataclasses.replace(registry().spec("dcgan"), capabilities=("translate",))
-    conditions = {"attributes": Flags(("Blond_Hair", "Smiling"))}
     monkeypatch.setitem(registry().specs, "dcgan", spec)
-    monkeypatch.setattr(DCGAN, "conditions", conditions, raising=False)
+    takes(tiny_card, {"attributes": Flags(("Blond_Hair", "Smiling"))}, monkeypatch)
     monkeypatch.setattr(DCGAN, "translate", translate, raising=False)
     return tiny_card
 

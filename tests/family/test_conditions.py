@@ -18,6 +18,13 @@ CODES = zoo.Continuous(-1.0, 1.0, size=3)
 DECLARED = {"animal": ANIMAL, "looks": LOOKS, "tilt": TILT, "codes": CODES}
 
 
+def test_names_from_a_list_are_the_same_condition() -> None:
+    """As a family's config may hold them; a card is held against its module by equality."""
+    for kind in (zoo.Categorical, zoo.Flags):
+        assert kind(["cat", "dog"]) == kind(("cat", "dog"))  # type: ignore[arg-type]
+    assert zoo.Categorical(("cat", "dog")) != zoo.Flags(("cat", "dog"))
+
+
 def test_what_is_left_out_is_none() -> None:
     assert tensors(DECLARED, {}, 4) == dict.fromkeys(DECLARED)
     assert tensors(DECLARED, {"animal": None, "tilt": None}, 4) == dict.fromkeys(DECLARED)

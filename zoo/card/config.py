@@ -1,5 +1,6 @@
 """config.json: what loading a card needs, and nothing else."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,11 +8,14 @@ from pydantic import Field
 
 from zoo._version import DISTRIBUTION
 from zoo.card.names import CONFIG, LIMITS
+from zoo.family.conditions import Condition
 from zoo.family.config import Config, validate
 from zoo.family.spec import NAME, Preparation
 from zoo.files import read_json
 
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$", max_length=64)]
+Key = Annotated[str, Field(pattern=r"^[^\W\d]\w*$", max_length=100)]
+"""Of a condition: the name of an argument."""
 
 
 class WeightsFacts(Config):
@@ -33,14 +37,18 @@ class CardDraft(Config):
     config: dict[str, Any]
     preparation: Preparation
 
-    def written(self, facts: WeightsFacts) -> "CardConfig":
-        """The config.json of a card with these weights."""
-        return CardConfig(**{key: getattr(self, key) for key in CardDraft.model_fields}, weights=facts)
+    def written(self, conditions: Mapping[str, Condition], facts: WeightsFacts) -> "CardConfig":
+        """The config.json of a card of a module that takes these conditions, with these weights."""
+        said = {key: getattr(self, key) for key in CardDraft.model_fields}
+        return CardConfig(**said, conditions=dict(conditions), weights=facts)
 
 
 class CardConfig(CardDraft):
     """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is acted on."""
 
+    conditions: dict[Key, Annotated[Condition, Field(discriminator="kind")]] | None = None
+    """What the module's `conditions` say, so that they are known without it; loading refuses a card where they differ.
+    None on a card from before they were written here: then the module alone tells."""
     weights: WeightsFacts
 
 

@@ -9,9 +9,8 @@ from pydantic import Field, model_validator
 from zoo._version import DISTRIBUTION
 from zoo.card.config import CardConfig, Name, read_config
 from zoo.card.names import CONFIG, FACTS, PICTURE, README, REPOSITORY, WEIGHTS
-from zoo.card.weights import build
 from zoo.errors import InputError
-from zoo.family.conditions import Condition
+from zoo.family.conditions import Condition, declared
 from zoo.family.config import Config, validate
 from zoo.family.registry import registry
 from zoo.family.spec import ModelSpec
@@ -188,13 +187,21 @@ def write_config(folder: Path, config: CardConfig) -> None:
     write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
 
 
+def conditions_of(config: CardConfig) -> dict[str, Condition]:
+    """What a card says it takes. For an old one, which does not say, its module is built."""
+    if config.conditions is not None:
+        return config.conditions
+    from zoo.card.weights import build
+
+    return declared(build(registry().spec(config.family), config.config))
+
+
 def render(folder: Path) -> str:
     """The README.md that a card's config.json and evaluation.json amount to."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     config, facts = read_config(folder), read_facts(folder)
     spec = registry().spec(config.family)
-    conditions: dict[str, Condition] = getattr(build(spec, config.config), "conditions", {})
     environment = Environment(
         loader=PackageLoader("zoo", "card"),
         undefined=StrictUndefined,
@@ -208,7 +215,7 @@ def render(folder: Path) -> str:
         spec=spec,
         config=config,
         facts=facts,
-        conditions=conditions,
+        conditions=conditions_of(config),
         size=(folder / WEIGHTS).stat().st_size,
         picture=(folder / PICTURE).is_file(),
         caption=caption(spec, config, facts),

@@ -11,6 +11,7 @@ import io
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from zoo.card.config import CardConfig, WeightsFacts, read_config
 from zoo.card.names import CONFIG, WEIGHTS
 from zoo.errors import ConfigError, FormatError, NotFoundError
+from zoo.family.conditions import Condition, declared
 from zoo.family.config import validate
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec
@@ -107,6 +109,7 @@ def load_module(folder: Path) -> tuple[nn.Module, ModelSpec, CardConfig]:
     state = read_weights(folder / WEIGHTS, outline(spec, card.config, where), card.weights)
     module = _construct(spec, card.config, where, "cpu")
     _check_preparation(module, card, where)
+    _check_conditions(module, card, where)
     module.load_state_dict({key: _restore(value) for key, value in state.items()}, strict=True, assign=True)
     return module.eval().requires_grad_(True), spec, card
 
@@ -129,6 +132,21 @@ def _check_preparation(module: nn.Module, card: CardConfig, where: str) -> None:
         built = getattr(module.config, key, prepared)
         if built != prepared:
             raise ConfigError(f"{where}: the model's {key} is {built}, the preparation gives {prepared}")
+
+
+def _check_conditions(module: nn.Module, card: CardConfig, where: str) -> None:
+    """What the card says it takes must be what the model takes; an old card does not say."""
+    found = declared(module)
+    if card.conditions not in (None, found):
+        raise ConfigError(
+            f"{where}: card {card.name!r}: conditions: the card says {_listed(card.conditions or {})}; "
+            f"the model has {_listed(found)}",
+            f"Card and family are not of one version: pip install --upgrade {card.package}, or fetch the card again.",
+        )
+
+
+def _listed(conditions: Mapping[str, Condition]) -> str:
+    return ", ".join(f"{key} ({kind.text()})" for key, kind in conditions.items()) or "none"
 
 
 def _restore(value: Tensor) -> Tensor:

@@ -75,23 +75,22 @@ def info(
 
 def _show_card(folder: Path, as_json: bool) -> None:
     from zoo.card.config import read_config
-    from zoo.card.facts import read_facts
+    from zoo.card.facts import conditions_of, read_facts
     from zoo.card.names import FACTS
-    from zoo.card.weights import build
     from zoo.cli.terminal import card_rows, fact_rows, show
     from zoo.family.registry import registry
 
     config = read_config(folder)
     facts = read_facts(folder) if (folder / FACTS).is_file() else None  # a card loads without its facts
     spec = registry().spec(config.family)
-    conditions = getattr(build(spec, config.config), "conditions", {})
+    conditions = conditions_of(config)
     if not as_json:
         return show([*card_rows(config, spec, conditions, folder), *(fact_rows(facts) if facts else [])])
     said = {"conditions": {key: kind.text() for key, kind in conditions.items()}, "capabilities": spec.capabilities}
     print_json(
         {"folder": str(folder)}
-        | said
         | config.model_dump(mode="json")
+        | said
         | (facts.model_dump(mode="json") if facts else {})
     )
 

@@ -1,13 +1,14 @@
 """Typed controls that a model declares as data: validation, CLI options and card text all come from them.
 
 A module declares `conditions: dict[str, Condition]`; its methods take each as a keyword argument of that name, a tensor
-with one row per sample, or None where the user left it out.
+with one row per sample, or None where the user left it out. A card's config.json repeats them, so that they are known
+before the module is built.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import ConfigError, InputError, did_you_mean
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 class Categorical:
     """One of several named classes. Given as a name or an index; the module gets int64 (n,)."""
 
+    kind: Literal["categorical"] = field(default="categorical", kw_only=True, repr=False)
+    """What it is called in config.json."""
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -47,6 +50,8 @@ class Categorical:
 class Flags:
     """Several yes/no attributes, each given by its own name. The module gets float (n, k) of 0, 1, NaN = left out."""
 
+    kind: Literal["flags"] = field(default="flags", kw_only=True, repr=False)
+    """What it is called in config.json."""
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -77,6 +82,8 @@ class Flags:
 class Continuous:
     """`size` numbers from low to high. The module gets float (n, size)."""
 
+    kind: Literal["continuous"] = field(default="continuous", kw_only=True, repr=False)
+    """What it is called in config.json."""
     low: float
     high: float
     size: int = 1
@@ -109,6 +116,11 @@ class Continuous:
 Condition = Categorical | Flags | Continuous
 
 
+def declared(module: object) -> dict[str, Condition]:
+    """The conditions that a module takes, by name; none where it declares none."""
+    return dict(getattr(module, "conditions", {}))
+
+
 def tensors(declared: Mapping[str, Condition], given: Mapping[str, Any], n: int) -> dict[str, "Tensor | None"]:
     """Each declared condition as a tensor of n rows, or None where it was left out.
 
@@ -138,7 +150,9 @@ def _with_flag(key: str, flags: object, name: str, value: object) -> object:
 
 
 def _check_names(condition: Categorical | Flags) -> None:
-    names = condition.names
+    """Different names, kept as a tuple: a list of the same names, as a config may hold them, is the same condition."""
+    names = tuple(condition.names)
+    object.__setattr__(condition, "names", names)
     if not names or len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(f"expected one or more different names, found {names!r}")
 

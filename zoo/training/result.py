@@ -21,6 +21,7 @@ from zoo.data.batches import domain_rows
 from zoo.data.source import Dataset, load_dataset
 from zoo.devices import machine
 from zoo.errors import ZooError
+from zoo.family.conditions import declared
 from zoo.family.registry import registry
 from zoo.family.spec import ModelSpec, Preparation, Recipe
 from zoo.files import TEMPORARY, parse_json, read_json, sha256
@@ -42,7 +43,7 @@ def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run,
     module, dtype = as_stored(run.published, partial(handle, spec, todo), todo.settings.weights, given, shown)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as name:
         folder = Path(name)
-        config = _draft(spec, todo).written(weights.save_weights(module, folder, dtype))
+        config = _draft(spec, todo).written(declared(module), weights.save_weights(module, folder, dtype))
         cards.write_config(folder, config)
         model = Model(module, spec, config, device=_device(module))
         picture = _picture(model, recipe, todo, source)
