@@ -20,6 +20,7 @@ FOR_TRAINING = (
     "jinja2",
     "huggingface_hub",
 )
+FRAMEWORKS = {"torch", "torchvision", "timm", "numpy", "safetensors"}
 COMPILER = {"torch._dynamo", "sympy"}
 """Torch's own, which it imports when it is first needed: a cost like that of torch itself."""
 
@@ -44,6 +45,38 @@ def test_listing_imports_plugins_but_none_of_their_models(isolated: Isolated) ->
     loaded = isolated(code, ZOO_PLUGINS="builtin")
     assert "zoo_dcgan" in loaded
     assert not [name for name in loaded if "." in name]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["list"],
+        ["plugins"],
+        ["sample", "--help"],
+        ["info", "dcgan-celeba"],
+        ["info", "infogan-mnist", "--json"],
+        ["info", "stargan-celeba"],
+    ],
+    ids=" ".join,
+)
+def test_commands_that_only_tell_import_no_framework(isolated: Isolated, command: list[str]) -> None:
+    """What a card takes stands in its config.json, so no network is built to say it."""
+    code = f"""
+import runpy, sys
+sys.argv[1:] = {command!r}
+try:
+    runpy.run_module("zoo", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    assert not end.code, end.code
+{LOADED}"""
+    assert not FRAMEWORKS & set(isolated(code))
+
+
+def test_a_readme_is_rendered_without_a_framework(isolated: Isolated) -> None:
+    code = "from zoo.card.facts import render; from zoo.hub.places import bundled"
+    loaded = isolated(f"{code}; assert 'one of 0, 1' in render(bundled()['infogan-mnist']); {LOADED}")
+    assert not FRAMEWORKS & set(loaded)
 
 
 def test_loading_and_sampling_import_nothing_that_only_training_needs(isolated: Isolated, tiny_card: Path) -> None:

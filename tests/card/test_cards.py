@@ -527,6 +527,7 @@ def test_a_bundled_card_holds_what_a_card_holds(name: str) -> None:
     shipped = {"statistics.safetensors"} if "features" in capabilities(name) and name in TRAINED else set()
     assert files == {"README.md", "config.json", "evaluation.json", "model.safetensors"} | pictured | shipped
     assert read_config(folder).name == name
+    assert read_config(folder).conditions is not None
     assert name in cards_of(registry().spec(read_config(folder).family))
 
 
