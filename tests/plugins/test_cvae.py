@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from recording import Recorder
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal
 from torch.distributions import kl_divergence as kl_by_torch
@@ -37,33 +38,6 @@ LEFT = quadrants(torch.tensor([[True, False, True, False]]), 8)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-class Recorder(zoo.Run):
-    """A real run without files, whose noise is the same at every call; it keeps losses and what each step moved."""
-
-    def __init__(self, out: Path, fresh: bool = False) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.fresh = fresh
-        self.losses: list[float] = []
-        self.moved: list[set[str]] = []
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        self.model = parts["model"]
-        return super().prepare(**parts)
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def noise(self, n: int) -> Any:
-        return super().noise(n) if self.fresh else zoo.Noise(0, 0, n)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | None = None) -> None:
-        before = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        super().minimize(loss, optimizer, clip=clip)
-        self.losses.append(loss.item())
-        moved = {name for name, p in self.model.named_parameters() if not torch.equal(p, before[name])}
-        self.moved.append({name.removeprefix("completion.").partition(".")[0] for name in moved})
 
 
 class Constant(nn.Module):
@@ -304,8 +278,18 @@ def test_training_gives_one_two_or_three_quadrants_of_any_kind_equally_often() -
 # --- the loop
 
 
+NETS = {name: f"model.{name}" for name in ("encoder", "decoder")} | {
+    name: f"model.completion.{name}" for name in ("prior", "recognition", "generation", "baseline")
+}
+
+
+def watched(out: Path) -> Recorder:
+    """A run whose noise is the same at every call."""
+    return Recorder(out, NETS, lambda n: zoo.Noise(0, 0, n))
+
+
 def test_the_baseline_comes_first_and_is_then_frozen(tmp_path: Path) -> None:
-    model, run = CVAE(TINY), Recorder(tmp_path)
+    model, run = CVAE(TINY), watched(tmp_path)
     train(model, iter([batch()] * 4), run, steps=4, baseline_steps=1)
     labels, rest = {"encoder", "decoder"}, {"prior", "recognition", "generation"}
     assert run.moved == [labels, {"baseline"}] + [labels, rest] * 3
@@ -315,14 +299,14 @@ def test_the_baseline_comes_first_and_is_then_frozen(tmp_path: Path) -> None:
 
 
 def test_the_baseline_takes_at_most_half_of_a_run(tmp_path: Path) -> None:
-    run = Recorder(tmp_path)
+    run = watched(tmp_path)
     train(CVAE(TINY), iter([batch()] * 4), run, steps=4, baseline_steps=100)
     assert ["baseline" in moved for moved in run.moved[1::2]] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.25, 0.0])
 def test_the_hybrid_objective_mixes_the_bound_and_the_gsnn(alpha: float, tmp_path: Path) -> None:
-    model, (x, c), run = CVAE(TINY), batch(), Recorder(tmp_path)
+    model, (x, c), run = CVAE(TINY), batch(), watched(tmp_path)
     noise, net = lambda: zoo.Noise(0, 0, 6), model.completion
     mask = draw_mask(8, noise())
     log_likelihood, kl = net.bound(x, mask, noise())
@@ -361,7 +345,7 @@ def learned(patterns: Tensor, tmp_path_factory: pytest.TempPathFactory) -> CVAE:
             labels = torch.randint(10, (32,))
             yield noisy(patterns, labels), labels
 
-    run = Recorder(tmp_path_factory.mktemp("run"), fresh=True)
+    run = Recorder(tmp_path_factory.mktemp("run"))
     train(model, batches(), run, steps=300, baseline_steps=100, lr=5e-3)
     return model.eval().requires_grad_(False)
 

@@ -1,7 +1,6 @@
 """The trap table of CVAE-GAN: who minimises what, means of features, class centres, labels left out, the measures."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from recording import Recorder
 from torch import Tensor, nn
 from zoo_cvae_gan.evaluate import evaluate, linear_probe, with_one
 from zoo_cvae_gan.model import CVAEGAN, FeatureNet, kl_to_prior
@@ -21,7 +21,7 @@ from zoo.testing import Case
 
 TINY = CVAEGAN.Config(image_size=8, latent_dim=4, names=("a", "b", "c"), widths=(4, 8), hidden=8)
 N = 8
-NETS = ("E", "G", "C", "D")
+NETS = {"E": "model.E", "G": "model.G", "C": "model.C", "D": "D"}
 OFF = {"kl": 0.0, "pixels": 0.0, "features": 0.0, "mean_D": 0.0, "mean_C": 0.0}
 
 
@@ -57,61 +57,16 @@ def zoo_spec() -> zoo.ModelSpec:
     return registry().spec("cvae-gan")
 
 
-class Recorder(zoo.Run):
-    """A real run without files, which keeps each call of the nets and each update with the gradients behind it."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.calls: list[dict[str, Any]] = []
-        self.updates: list[dict[str, Any]] = []
-        self.logged: dict[str, float] = {}
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        self.parts = parts
-        model = parts["model"]
-        self.nets: dict[str, nn.Module] = {"E": model.E, "G": model.G, "C": model.C, "D": parts["D"]}
-        for name, net in self.nets.items():
-            net.register_forward_hook(lambda net, given, gave, name=name: self.keep(name, given, gave))
-        return super().prepare(**parts)
-
-    def keep(self, name: str, given: Any, gave: Any) -> None:
-        gave = gave if isinstance(gave, tuple) else (gave,)
-        given, gave = ([t.detach() for t in tensors] for tensors in (given, gave))
-        self.calls.append({"net": name, "given": given, "gave": gave, "update": len(self.updates)})
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | None = None) -> None:
-        parameters = {name: list(net.parameters()) for name, net in self.nets.items()}
-        flat = [p for ps in parameters.values() for p in ps]
-        gradients = iter(torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True))
-        reach = {name: [next(gradients) for _ in ps] for name, ps in parameters.items()}
-        before = {name: [p.detach().clone() for p in ps] for name, ps in parameters.items()}
-        super().minimize(loss, optimizer)
-        moved = {
-            name: [not torch.equal(old, new) for old, new in zip(before[name], ps, strict=True)]
-            for name, ps in parameters.items()
-        }
-        self.updates.append({"loss": loss.item(), "reach": reach, "moved": moved})
-
-    def log(self, **values: Tensor | float) -> None:
-        self.logged |= {name: float(torch.as_tensor(value).detach()) for name, value in values.items()}
-
-    def seen(self, net: str, update: int) -> list[dict[str, Any]]:
-        """The calls of one net between two updates."""
-        return [call for call in self.calls if call["net"] == net and call["update"] == update]
-
-
 def recorded(out: Path, dataset: Dataset | None = None, **arguments: Any) -> Recorder:
     """One step of the real loop: updates 0, 1, 2 are those of C, of D, and of E with G."""
-    run = Recorder(out)
+    run = Recorder(out, NETS)
     train(CVAEGAN(TINY), labelled(dataset or data()), run, steps=1, **arguments)
     return run
 
 
-def reached(update: dict[str, Any], net: str) -> bool:
-    return any(gradient is not None and bool(gradient.any()) for gradient in update["reach"][net])
+def everything_logged(run: Recorder) -> dict[str, float]:
+    """What a run of one step logged, in however many calls."""
+    return {name: value for values in run.logged for name, value in values.items()}
 
 
 # --- who minimises what
@@ -124,7 +79,7 @@ def reached(update: dict[str, Any], net: str) -> bool:
 def test_each_loss_reaches_the_nets_that_minimise_it(tmp_path: Path, only: str, nets: str) -> None:
     """E: KL and G; G: G, GD and GC. The test below shows that D and C do not move with them."""
     update = recorded(tmp_path, **OFF | {only: 1.0}).updates[2]
-    assert [net for net in "EG" if reached(update, net)] == list(nets)
+    assert update.reached & {"E", "G"} == set(nets)
 
 
 def test_every_update_moves_its_own_nets_and_no_other(tmp_path: Path) -> None:
@@ -132,15 +87,15 @@ def test_every_update_moves_its_own_nets_and_no_other(tmp_path: Path) -> None:
     assert len(updates) == 3
     for update, movers in zip(updates, ("C", "D", "EG"), strict=True):
         for net in NETS:
-            assert all(update["moved"][net]) if net in movers else not any(update["moved"][net])
+            assert all(update.steps[net]) if net in movers else not any(update.steps[net])
 
 
 def test_c_learns_from_real_images_alone_and_d_from_detached_ones(tmp_path: Path) -> None:
     run = recorded(tmp_path)
-    assert [net for net in NETS if reached(run.updates[0], net)] == ["C"]
-    assert [net for net in NETS if reached(run.updates[1], net)] == ["D"]
+    assert run.updates[0].reached == {"C"}
+    assert run.updates[1].reached == {"D"}
     (call,) = run.seen("C", 0)
-    assert torch.equal(call["given"][0], run.seen("E", 0)[0]["given"][0])
+    assert torch.equal(call.given[0], run.seen("E", 0)[0].given[0])
 
 
 class FixedHeads(Recorder):
@@ -164,27 +119,28 @@ def test_g_never_sees_the_log_losses_unless_asked_to(tmp_path: Path, matching: A
     gradients = []
     for scale in (1.0, -3.0):
         torch.manual_seed(0)
-        run = FixedHeads(tmp_path)
+        run = FixedHeads(tmp_path, NETS)
         run.scale = scale
         train(CVAEGAN(TINY), labelled(data()), run, steps=1, matching=matching)
-        gradients.append(torch.cat([g.flatten() for net in "EG" for g in run.updates[0]["reach"][net]]))
+        gradients.append(torch.cat([g.flatten() for net in "EG" for g in run.updates[0].reach[net]]))
     assert torch.equal(*gradients) == (matching == "features")
 
 
 def test_the_symmetric_variant_wants_to_be_taken_for_real_and_for_its_class(tmp_path: Path) -> None:
     run = recorded(tmp_path, matching="logits")
-    c_p = run.seen("G", 0)[1]["given"][1].argmax(1)
-    logit, logits = run.seen("D", 2)[-1]["gave"][1], run.seen("C", 2)[-1]["gave"][1]
-    assert run.logged["L_GD"] == pytest.approx(-logit.sigmoid().log().mean().item(), abs=1e-5)
-    assert run.logged["L_GC"] == pytest.approx(-logits.log_softmax(1)[range(N), c_p].mean().item(), abs=1e-5)
+    c_p = run.seen("G", 0)[1].given[1].argmax(1)
+    logit, logits = run.seen("D", 2)[-1].gave[1], run.seen("C", 2)[-1].gave[1]
+    logged = everything_logged(run)
+    assert logged["L_GD"] == pytest.approx(-logit.sigmoid().log().mean().item(), abs=1e-5)
+    assert logged["L_GC"] == pytest.approx(-logits.log_softmax(1)[range(N), c_p].mean().item(), abs=1e-5)
 
 
 def test_without_the_adversary_a_plain_cvae_is_trained_and_c_beside_it(tmp_path: Path) -> None:
     run = recorded(tmp_path, adversarial=False, kl=0.5, pixels=2.0)
-    c, eg = run.updates
-    assert all(c["moved"]["C"])
-    assert [net for net in NETS if reached(eg, net)] == ["E", "G"]
-    assert eg["loss"] == pytest.approx(0.5 * run.logged["L_KL"] + 2 * run.logged["pixels"], rel=1e-5)
+    (c, eg), logged = run.updates, everything_logged(run)
+    assert all(c.steps["C"])
+    assert eg.reached == {"E", "G"}
+    assert eg.loss == pytest.approx(0.5 * logged["L_KL"] + 2 * logged["pixels"], rel=1e-5)
     assert not run.seen("D", 0) + run.seen("D", 1)
 
 
@@ -198,42 +154,42 @@ def test_an_undecided_d_pays_3_ln_2_for_one_real_and_two_made_batches() -> None:
 
 def test_d_sees_real_reconstructed_and_sampled_images_each_apart(tmp_path: Path) -> None:
     run = recorded(tmp_path)
-    real, (x_f, x_p) = run.seen("E", 0)[0]["given"][0], [call["gave"][0] for call in run.seen("G", 0)]
+    real, (x_f, x_p) = run.seen("E", 0)[0].given[0], [call.gave[0] for call in run.seen("G", 0)]
     calls = run.seen("D", 1)
     assert len(calls) == 3
     for call, x in zip(calls, (real, x_f, x_p), strict=True):
-        assert torch.equal(call["given"][0], x)
-    real, *made = (call["gave"][1].sigmoid() for call in calls)
+        assert torch.equal(call.given[0], x)
+    real, *made = (call.gave[1].sigmoid() for call in calls)
     by_hand = -real.log().mean() - sum((1 - p).log().mean() for p in made)
-    assert run.updates[1]["loss"] == pytest.approx(by_hand.item(), abs=1e-5)
+    assert run.updates[1].loss == pytest.approx(by_hand.item(), abs=1e-5)
 
 
 def test_what_e_and_g_minimise_is_written_out_from_what_the_nets_said(tmp_path: Path) -> None:
     weights = {"kl": 0.1, "pixels": 2.0, "features": 3.0, "mean_D": 5.0, "mean_C": 7.0}
     run = recorded(tmp_path, **weights)
-    (E,), (x_f, _) = run.seen("E", 0), (call["gave"][0] for call in run.seen("G", 0))
-    mu, log_var = E["gave"]
-    D_r, D_f, D_p = (call["gave"][0] for call in run.seen("D", 2))
-    C_r, C_f, C_p = (call["gave"][0] for call in run.seen("C", 2))
-    c_r, c_p = (call["given"][1].argmax(1) for call in run.seen("G", 0))
+    (E,), (x_f, _) = run.seen("E", 0), (call.gave[0] for call in run.seen("G", 0))
+    mu, log_var = E.gave
+    D_r, D_f, D_p = (call.gave[0] for call in run.seen("D", 2))
+    C_r, C_f, C_p = (call.gave[0] for call in run.seen("C", 2))
+    c_r, c_p = (call.given[1].argmax(1) for call in run.seen("G", 0))
     power_D, power_C = D_r.square().mean(), C_r.square().mean()
     centres = [C_r[c_r == c].mean(0) - C_p[c_p == c].mean(0) for c in range(3) if (c_r == c).any() and (c_p == c).any()]
     terms = {
         "kl": -0.5 * (1 + log_var - mu**2 - log_var.exp()).sum(1).mean(),
-        "pixels": 0.5 * ((E["given"][0] - x_f) ** 2).mean(),
+        "pixels": 0.5 * ((E.given[0] - x_f) ** 2).mean(),
         "features": 0.5 * (((D_r - D_f) ** 2).mean() / power_D + ((C_r - C_f) ** 2).mean() / power_C),
         "mean_D": 0.5 * ((D_r.mean(0) - D_p.mean(0)) ** 2).mean() / power_D,
         "mean_C": 0.5 * sum((gap**2).mean() for gap in centres) / power_C,
     }
     by_hand = sum(weights[name] * term for name, term in terms.items())
-    assert run.updates[2]["loss"] == pytest.approx(by_hand.item(), rel=1e-4)
+    assert run.updates[2].loss == pytest.approx(by_hand.item(), rel=1e-4)
 
 
 def test_the_latent_is_drawn_from_the_posterior_and_from_the_prior(tmp_path: Path) -> None:
-    run, wide = Recorder(tmp_path), TINY.model_copy(update={"latent_dim": 64})
+    run, wide = Recorder(tmp_path, NETS), TINY.model_copy(update={"latent_dim": 64})
     train(CVAEGAN(wide), labelled(data()), run, steps=1)
-    mu, log_var = run.seen("E", 0)[0]["gave"]
-    z, z_p = (call["given"][0] for call in run.seen("G", 0))
+    mu, log_var = run.seen("E", 0)[0].gave
+    z, z_p = (call.given[0] for call in run.seen("G", 0))
     for epsilon in ((z - mu) / (0.5 * log_var).exp(), z_p):
         assert epsilon.mean().item() == pytest.approx(0, abs=0.15)
         assert epsilon.std().item() == pytest.approx(1, abs=0.12)
@@ -241,7 +197,7 @@ def test_the_latent_is_drawn_from_the_posterior_and_from_the_prior(tmp_path: Pat
 
 def test_reconstructions_keep_the_class_of_their_image_and_samples_have_any(tmp_path: Path) -> None:
     run = recorded(tmp_path, data(only=1))
-    c_f, c_p = (call["given"][1].argmax(1) for call in run.seen("G", 0))
+    c_f, c_p = (call.given[1].argmax(1) for call in run.seen("G", 0))
     assert c_f.unique().tolist() == [1]
     assert len(c_p.unique()) > 1
     assert (run.parts["real"].weights > 0).flatten().tolist() == [False, True, False]
@@ -356,7 +312,7 @@ def test_batch_norm_is_in_g_alone(model: CVAEGAN) -> None:
 
 def test_samples_and_reconstructions_pass_g_apart(tmp_path: Path) -> None:
     """Their batch-norm statistics differ, and neither may lean on the other's."""
-    assert [len(call["given"][0]) for call in recorded(tmp_path).seen("G", 0)] == [N, N]
+    assert [len(call.given[0]) for call in recorded(tmp_path).seen("G", 0)] == [N, N]
 
 
 def test_the_last_layer_of_features_feeds_the_head(model: CVAEGAN) -> None:
@@ -398,7 +354,7 @@ def test_decoding_takes_the_class_of_the_latent_of_the_label_or_the_first(model:
 def test_the_posterior_and_c_see_what_training_showed_them(model: CVAEGAN, tmp_path: Path) -> None:
     """Images in [0, 1] outside are in [-1, 1] inside, in training as in use."""
     run = recorded(tmp_path, black_and_white())
-    assert run.seen("E", 0)[0]["given"][0].unique().tolist() == [-1, 1]
+    assert run.seen("E", 0)[0].given[0].unique().tolist() == [-1, 1]
     x, label = torch.rand(2, 1, 8, 8), torch.tensor([0, 2])
     c = F.one_hot(label, 3).float()
     assert torch.equal(model.encode(x, label=label), torch.cat([model.E(2 * x - 1, c)[0], c], 1))

@@ -1,6 +1,5 @@
 """The traps of CycleGAN (Zhu et al. 2017), each as a test."""
 
-import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 import torch
 import zoo_cyclegan.model
 import zoo_cyclegan.train
+from recording import Recorder
 from torch import Tensor, nn
 from zoo_cyclegan.evaluate import evaluate
 from zoo_cyclegan.model import CycleGAN, Generator, PatchDiscriminator, Residual, upsample
@@ -21,6 +21,7 @@ from zoo.data.source import Dataset
 from zoo.family.registry import registry
 
 TINY = {"image_size": 16, "width": 4, "blocks": 1, "domains": ("dark", "bright")}
+NETS = {"G": "model.G", "F": "model.F", "D_X": "D_X", "D_Y": "D_Y"}
 SMALL_D = {"patch_layers": 1, "patch_width": 4}
 
 
@@ -295,50 +296,6 @@ class Constant(nn.Module):
         return self.score.expand(len(x), 1, 2, 2)
 
 
-class Watched(zoo.Run):
-    """A run that remembers what the losses are, what they reach and what each step of an optimizer moves."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.logged: list[dict[str, float]] = []
-        self.losses: list[float] = []
-        self.rates: list[float] = []
-        self.moved: list[set[str]] = []
-        self.reached: list[set[str]] = []
-        self.gradients: list[Tensor] = []
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        self.parts = parts
-        self.nets = {"G": parts["model"].G, "F": parts["model"].F, "D_X": parts["D_X"], "D_Y": parts["D_Y"]}
-        prepared = super().prepare(**parts)
-        self.before = copy.deepcopy(nn.ModuleDict(self.nets))
-        return prepared
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        before = copy.deepcopy(self.nets)
-        self.losses.append(loss.item())
-        self.rates.append(optimizer.param_groups[0]["lr"])
-        self.reached.append({name for name, net in self.nets.items() if reaches(loss, net)})
-        super().minimize(loss, optimizer)
-        if not self.gradients:
-            self.gradients = [p.grad.clone() for p in self.parts["model"].parameters() if p.grad is not None]
-        moved = {
-            name
-            for name, net in self.nets.items()
-            if any(not torch.equal(*pair) for pair in zip(net.parameters(), before[name].parameters(), strict=True))
-        }
-        self.moved.append(moved)
-
-    def log(self, **values: Any) -> None:
-        self.logged.append({key: value.item() for key, value in values.items()})
-        super().log(**values)
-
-
-def reaches(loss: Tensor, net: nn.Module) -> bool:
-    gradients = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True, allow_unused=True)
-    return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
-
-
 def unpaired(n: int = 8, batch_size: int = 4) -> Batches:
     """Two sets of other pictures: dark ones, up to 0.4, and bright ones, from 0.6."""
     x = torch.cat([0.4 * pictures(n, seed=1), 0.6 + 0.4 * pictures(n, seed=2)])
@@ -349,7 +306,7 @@ def unpaired(n: int = 8, batch_size: int = 4) -> Batches:
 
 def test_g_and_f_learn_together_then_both_d_and_never_one_through_the_other(tmp_path: Path) -> None:
     """Without cycle and identity, so that G and F must learn through the discriminators' view of what they make now."""
-    run = Watched(tmp_path / "run")
+    run = Recorder(tmp_path, NETS)
     train(tiny(), unpaired(), run, steps=3, cycle=0.0, pool=4, **SMALL_D)
     assert run.moved == [{"G", "F"}, {"D_X", "D_Y"}] * 3
     assert run.reached == [{"G", "F", "D_X", "D_Y"}, {"D_X", "D_Y"}] * 3
@@ -358,7 +315,7 @@ def test_g_and_f_learn_together_then_both_d_and_never_one_through_the_other(tmp_
 @pytest.mark.parametrize("weights", [{}, {"cycle": 3.0, "identity": 2.0}, {"identity": 0.0}])
 def test_the_generators_descend_the_papers_objective(tmp_path: Path, weights: dict[str, float]) -> None:
     """Its value and its whole gradient, written out here as the paper has it, from separate passes."""
-    model, batches, run = tiny(), unpaired(), Watched(tmp_path / "run")
+    model, batches, run = tiny(), unpaired(), Recorder(tmp_path, NETS)
     x, y = (2 * image - 1 for image in batches.at(0))
     train(model, batches, run, steps=1, **weights, **SMALL_D)
     G, F, D_X, D_Y = (run.before[name] for name in ("G", "F", "D_X", "D_Y"))
@@ -369,15 +326,15 @@ def test_the_generators_descend_the_papers_objective(tmp_path: Path, weights: di
     loss = adversarial + weight * cycle + weight * weights.get("identity", 0.5) * identity
     assert run.losses[0] == pytest.approx(loss.item(), rel=1e-5)
     expected = torch.autograd.grad(loss, [*G.parameters(), *F.parameters()])
-    assert len(run.gradients) == len(expected)
-    for found, gradient in zip(run.gradients, expected, strict=True):
+    gradients = [gradient for net in "GF" for gradient in run.updates[0].gradients[net].values()]
+    for found, gradient in zip(gradients, expected, strict=True):
         torch.testing.assert_close(found, gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_an_undecided_discriminator_loses_a_quarter_per_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One half of 1/4 + 1/4 for D, and for G and F, whose loss is not halved, 1/4 each."""
     monkeypatch.setattr(zoo_cyclegan.train, "PatchDiscriminator", Constant)
-    run = Watched(tmp_path / "run")
+    run = Recorder(tmp_path, NETS)
     train(tiny(), unpaired(), run, steps=1, **SMALL_D)
     logged = run.logged[0]
     assert logged["loss_X"] == logged["loss_Y"] == pytest.approx(0.25)
@@ -386,7 +343,7 @@ def test_an_undecided_discriminator_loses_a_quarter_per_domain(tmp_path: Path, m
 
 
 def test_each_domain_has_a_pool_of_its_own_translations(tmp_path: Path) -> None:
-    batches, run = unpaired(), Watched(tmp_path / "run")
+    batches, run = unpaired(), Recorder(tmp_path, NETS)
     x, y = (2 * image - 1 for image in batches.at(0))
     train(tiny(), batches, run, steps=1, **SMALL_D)
     for pool, net, given in ((run.parts["pool_X"], "F", y), (run.parts["pool_Y"], "G", x)):
@@ -397,13 +354,13 @@ def test_discriminators_are_shown_old_translations(tmp_path: Path) -> None:
     """With a pool of 1 and batches of 1, half of the images after the first are the one before."""
     passed: list[Tensor] = []
 
-    class Spied(Watched):
+    class Spied(Recorder):
         def prepare(self, **parts: Any) -> tuple[Any, ...]:
             # Calls of a step: D_Y on G(x), then on y, then on what the pool passes on.
             parts["D_Y"].register_forward_hook(lambda _, inputs, __: passed.append(inputs[0].detach().clone()))
             return super().prepare(**parts)
 
-    train(tiny(), unpaired(batch_size=1), Spied(tmp_path / "run"), steps=12, pool=1, **SMALL_D)
+    train(tiny(), unpaired(batch_size=1), Spied(tmp_path), steps=12, pool=1, **SMALL_D)
     fresh, shown = passed[0::3], passed[2::3]
     same = [torch.equal(a, b) for a, b in zip(fresh, shown, strict=True)]
     assert same[0]
@@ -413,7 +370,7 @@ def test_discriminators_are_shown_old_translations(tmp_path: Path) -> None:
 
 
 def test_both_optimizers_follow_the_rate(tmp_path: Path) -> None:
-    run = Watched(tmp_path / "run")
+    run = Recorder(tmp_path, NETS)
     train(tiny(), unpaired(), run, steps=4, lr=1e-3, decay=0.5, **SMALL_D)
     assert run.rates == pytest.approx([1e-3] * 6 + [5e-4] * 2)
 

@@ -1,13 +1,12 @@
 """The trap table of DCGAN and the laws of differentiable augmentation."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import zoo_dcgan.train
+from recording import Recorder
 from torch import Tensor, nn
 from zoo_dcgan.augment import augment, cutout, translation
 from zoo_dcgan.model import DCGAN, Discriminator, down, draw_latent, up
@@ -17,6 +16,7 @@ import zoo
 from zoo.data.batches import Batches
 from zoo.data.source import Dataset
 
+NETS = {"G": "model", "D": "D"}
 TINY = DCGAN.Config(image_size=16, width=4, latent_dim=8)
 PAPER = DCGAN.Config()
 PORT = DCGAN.Config(width=64, kernel=4)
@@ -27,47 +27,10 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-class Recorder(zoo.Run):
-    """A real run without files, which keeps what each optimizer step saw and changed."""
-
-    def __init__(self, out: Path, ema: float = 0.0) -> None:
-        super().__init__(out, device="cpu", progress=False, ema=ema)
-        self.updates: list[dict[str, Any]] = []
-        self.seen: list[Tensor] = []
-        self.said: list[Tensor] = []
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        self.G, self.D, self.opt_G = parts["model"], parts["D"], parts["opt_G"]
-        self.D.register_forward_hook(lambda _, inputs, logits: self.keep(inputs[0], logits))
-        return super().prepare(**parts)
-
-    def keep(self, x: Tensor, logits: Tensor) -> None:
-        self.seen.append(x.detach())
-        self.said.append(logits.detach())
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        reach_G = torch.autograd.grad(loss, list(self.G.parameters()), retain_graph=True, allow_unused=True)
-        before = self.weights()
-        super().minimize(loss, optimizer)
-        moved = {
-            name: [not torch.equal(*pair) for pair in zip(before[name], now, strict=True)]
-            for name, now in self.weights().items()
-        }
-        self.updates.append(
-            {"net": "G" if optimizer is self.opt_G else "D", "loss": loss.item(), "moved": moved, "reach_G": reach_G}
-        )
-
-    def weights(self) -> dict[str, list[Tensor]]:
-        return {name: [p.detach().clone() for p in net.parameters()] for name, net in (("G", self.G), ("D", self.D))}
-
-
 @pytest.fixture
 def recorded(tmp_path: Path) -> Recorder:
     """Two steps of the real loop on images of which half the values are 0 and half are 1."""
-    run = Recorder(tmp_path)
+    run = Recorder(tmp_path, NETS)
     train(DCGAN(TINY), black_and_white(), run, steps=2)
     return run
 
@@ -139,26 +102,27 @@ def test_the_best_discriminator_of_two_gaussians_is_found() -> None:
 
 
 def test_each_step_updates_d_then_g(recorded: Recorder) -> None:
-    assert [update["net"] for update in recorded.updates] == ["D", "G", "D", "G"]
+    assert [update.optimizer for update in recorded.updates] == ["opt_D", "opt_G"] * 2
 
 
 def test_d_is_bit_identical_over_a_g_step_and_g_over_a_d_step(recorded: Recorder) -> None:
     for update in recorded.updates:
-        other = "D" if update["net"] == "G" else "G"
-        assert all(update["moved"][update["net"]])
-        assert not any(update["moved"][other])
+        mine, other = ("G", "D") if update.optimizer == "opt_G" else ("D", "G")
+        assert all(update.steps[mine])
+        assert not any(update.steps[other])
 
 
 def test_the_fake_is_detached_in_the_d_step(recorded: Recorder) -> None:
     for update in recorded.updates:
-        reached = [gradient is not None for gradient in update["reach_G"]]
-        assert all(reached) if update["net"] == "G" else not any(reached)
+        reached = [gradient is not None for gradient in update.reach["G"]]
+        assert all(reached) if update.optimizer == "opt_G" else not any(reached)
 
 
 def test_d_sees_real_and_fake_apart_and_fresh_fakes_for_g(recorded: Recorder) -> None:
-    assert len(recorded.seen) == 6
-    assert all(len(x) == 8 for x in recorded.seen)
-    real, fake, fresh = recorded.seen[:3]
+    seen = [call.given[0] for call in recorded.seen("D")]
+    assert len(seen) == 6
+    assert all(len(x) == 8 for x in seen)
+    real, fake, fresh = seen[:3]
     assert real.unique().tolist() == [-1, 1]
     assert fake.unique().numel() > 2
     assert not torch.equal(fake, fresh)
@@ -166,7 +130,7 @@ def test_d_sees_real_and_fake_apart_and_fresh_fakes_for_g(recorded: Recorder) ->
 
 def test_d_learns_to_tell_and_g_to_be_taken_for_real(recorded: Recorder) -> None:
     """-log D(x) - log(1 - D(G(z))), not halved, and -log D(G(z)): written out from the logits."""
-    (real, fake, fresh), (loss_D, loss_G) = recorded.said[:3], [update["loss"] for update in recorded.updates[:2]]
+    (real, fake, fresh), (loss_D, loss_G) = (call.gave[0] for call in recorded.seen("D")[:3]), recorded.losses[:2]
     assert loss_D == pytest.approx((-real.sigmoid().log().mean() - (1 - fake.sigmoid()).log().mean()).item(), abs=1e-5)
     assert loss_G == pytest.approx(-fresh.sigmoid().log().mean().item(), abs=1e-5)
 
@@ -180,10 +144,10 @@ def test_a_mixed_batch_would_change_what_d_says_of_the_real_images() -> None:
 def test_all_that_d_sees_is_augmented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policies: list[str] = []
     monkeypatch.setattr(zoo_dcgan.train, "augment", lambda x, policy: (policies.append(policy), 0 * x)[1])
-    run = Recorder(tmp_path)
+    run = Recorder(tmp_path, NETS)
     train(DCGAN(TINY), black_and_white(), run, steps=1, augmentation="cutout")
     assert policies == ["cutout"] * 3
-    assert all(not x.any() for x in run.seen)
+    assert all(not call.given[0].any() for call in run.seen("D"))
 
 
 # --- the nets (section 3 of the sheet)
@@ -296,23 +260,23 @@ def test_latents_are_uniform_on_minus_one_to_one() -> None:
 
 
 def test_images_are_scaled_to_what_the_generator_makes(recorded: Recorder) -> None:
-    real, fake = recorded.seen[:2]
+    real, fake = (call.given[0] for call in recorded.seen("D")[:2])
     assert (real.min(), real.max()) == (-1, 1)
     assert fake.abs().max() < 1
-    samples = recorded.G.eval().sample(zoo.Noise(0, 0, 16))
-    assert torch.equal(samples, (recorded.G(draw_latent(TINY, zoo.Noise(0, 0, 16))) + 1) / 2)
+    samples = recorded.nets["G"].eval().sample(zoo.Noise(0, 0, 16))
+    assert torch.equal(samples, (recorded.nets["G"](draw_latent(TINY, zoo.Noise(0, 0, 16))) + 1) / 2)
     assert samples.min() > 0
     assert samples.max() < 1
 
 
 def test_in_eval_mode_a_sample_does_not_depend_on_its_batch(recorded: Recorder) -> None:
-    G, z = recorded.G.eval(), draw_latent(TINY, zoo.Noise(0, 0, 8))
+    G, z = recorded.nets["G"].eval(), draw_latent(TINY, zoo.Noise(0, 0, 8))
     assert torch.allclose(G(z)[:1], G(z[:1]), atol=1e-5)
 
 
 def test_with_batch_statistics_a_sample_depends_on_its_batch(recorded: Recorder) -> None:
     """The authors sample so; the handle never does, but the module can."""
-    G, z = recorded.G.train(), draw_latent(TINY, zoo.Noise(0, 0, 8))
+    G, z = recorded.nets["G"].train(), draw_latent(TINY, zoo.Noise(0, 0, 8))
     alone = G(z[:1])
     assert alone.isfinite().all()
     assert not torch.allclose(G(z)[:1], alone, atol=1e-3)

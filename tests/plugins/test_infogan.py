@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from recording import Recorder, Update
 from torch import Tensor, nn
 from zoo_infogan.evaluate import UNMATCHED, accuracy, evaluate, one_to_one
 from zoo_infogan.model import Codes, InfoGAN, Posterior, code_head, generator, trunk
@@ -20,6 +20,7 @@ from zoo.evaluation.figures import Bench
 from zoo.family.registry import registry
 from zoo.testing import Case
 
+NETS = {"G": "model.G", "trunk": "model.trunk", "Q": "model.Q", "D": "D"}
 TINY = InfoGAN.Config(image_size=8, latent_dim=4, width=4, hidden=16)
 PAPER = InfoGAN.Config()
 LN_10 = math.log(10)
@@ -30,59 +31,25 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-class Recorder(zoo.Run):
-    """A real run without files, which keeps what the trunk saw, what was logged and what each step changed."""
-
-    def __init__(self, out: Path, ema: float = 0.0) -> None:
-        super().__init__(out, device="cpu", progress=False, ema=ema)
-        self.parts: dict[str, Any] = {}
-        self.seen: list[tuple[Tensor, ...]] = []
-        self.logged: list[dict[str, float]] = []
-        self.moved: list[set[str]] = []
-        self.gradients: list[dict[str, list[Tensor]]] = []
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        self.parts = parts
-        model = parts["model"]
-        model.trunk.register_forward_hook(lambda _, inputs, __: self.seen.append(tuple(x.detach() for x in inputs)))
-        self.nets = {"G": model.G, "trunk": model.trunk, "Q": model.Q, "D": parts["D"]}
-        return super().prepare(**parts)
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer, **options: Any) -> None:
-        before = {name: values(net) for name, net in self.nets.items()}
-        for net in self.nets.values():
-            net.zero_grad()
-        super().minimize(loss, optimizer, **options)
-        pairs = {name: zip(before[name], values(net), strict=True) for name, net in self.nets.items()}
-        self.moved.append({name for name, both in pairs.items() if any(not torch.equal(*pair) for pair in both)})
-        self.gradients.append(
-            {name: [p.grad.clone() for p in net.parameters() if p.grad is not None] for name, net in self.nets.items()}
-        )
-
-    def log(self, **means: Tensor | float) -> None:
-        self.logged.append({key: torch.as_tensor(value).detach().item() for key, value in means.items()})
-
-
-def values(net: nn.Module) -> list[Tensor]:
-    return [p.detach().clone() for p in net.parameters()]
-
-
 def batches(level: int = 255) -> Batches:
     """Batches of 16 random images of black and of `level`."""
     images = level * torch.randint(0, 2, (64, 1, 8, 8), dtype=torch.uint8)
     return Batches(Dataset("made", "train", images), "images", 16, preparation=zoo.Preparation(size=8, mode="L"))
 
 
-def record(out: Path, steps: int = 1, level: int = 255, ema: float = 0.0, **settings: float) -> Recorder:
+def record(out: Path, steps: int = 1, level: int = 255, **settings: float) -> Recorder:
     """Steps of the real loop from the same weights, draws and places of the images."""
     torch.manual_seed(0)
-    model, data, run = InfoGAN(TINY), batches(level), Recorder(out, ema)
+    model, data, run = InfoGAN(TINY), batches(level), Recorder(out, NETS)
     torch.manual_seed(1)
     train(model, data, run, steps=steps, **settings)
     return run
+
+
+def alike(net: str, one: Update, other: Update) -> bool:
+    """Whether two updates gave a net the same gradients, to the bit."""
+    pairs = zip(one.gradients[net].values(), other.gradients[net].values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
 
 
 # --- the loss of the codes (section 5)
@@ -267,32 +234,31 @@ def test_a_trunk_that_is_not_informed_leaves_the_codes_to_g_and_q(tmp_path: Path
     run = record(tmp_path, steps=2, inform_trunk=False)
     assert run.moved == [{"trunk", "D"}, {"G", "Q"}] * 2
     heedless = record(tmp_path, inform_trunk=False, lambda_category=0.0, lambda_style=0.0)
-    assert all(
-        torch.equal(*pair) for pair in zip(run.gradients[0]["trunk"], heedless.gradients[0]["trunk"], strict=True)
-    )
+    assert alike("trunk", run.updates[0], heedless.updates[0])
 
 
 def test_d_and_q_see_images_alone_and_real_and_generated_ones_apart(tmp_path: Path) -> None:
     run = record(tmp_path, steps=1)
-    assert [[tuple(x.shape) for x in call] for call in run.seen] == [[(16, 1, 8, 8)]] * 3
-    black_and_white = [bool(((x == 0) | (x == 1)).all()) for (x,) in run.seen]
+    seen = [call.given for call in run.seen("trunk")]
+    assert [[tuple(x.shape) for x in given] for given in seen] == [[(16, 1, 8, 8)]] * 3
+    black_and_white = [bool(((x == 0) | (x == 1)).all()) for (x,) in seen]
     assert black_and_white.count(True) == 1
     assert not black_and_white[-1]
 
 
 def test_q_learns_from_generated_images_alone(tmp_path: Path) -> None:
     """Other real images change the gradients of D, and not one bit of Q's."""
-    one, other = (record(tmp_path, level=level).gradients[0] for level in (255, 100))
-    assert all(torch.equal(*pair) for pair in zip(one["Q"], other["Q"], strict=True))
-    assert not all(torch.equal(*pair) for pair in zip(one["D"], other["D"], strict=True))
+    one, other = (record(tmp_path, level=level).updates[0] for level in (255, 100))
+    assert alike("Q", one, other)
+    assert not alike("D", one, other)
 
 
 @pytest.mark.parametrize("name", ["lambda_category", "lambda_style"])
 def test_lambda_weighs_the_information_in_the_gradient_of_g(tmp_path: Path, name: str) -> None:
     """The gradient is affine in lambda, and the information has a part in it; trunk and Q are held still."""
     zero, one, two = (
-        torch.cat([g.flatten() for g in record(tmp_path, lr_D=0.0, **{name: weight}).gradients[1]["G"]])
-        for weight in (0.0, 1.0, 2.0)
+        torch.cat([g.flatten() for g in run.updates[1].gradients["G"].values()])
+        for run in (record(tmp_path, lr_D=0.0, **{name: weight}) for weight in (0.0, 1.0, 2.0))
     )
     part = (one - zero).norm()
     assert part > 1e-3 * zero.norm()

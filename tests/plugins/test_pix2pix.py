@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from recording import Recorder
 from torch import Tensor, nn
 from zoo_pix2pix.edges import edges
 from zoo_pix2pix.model import DROPPED, PatchDiscriminator, Pix2Pix, dropout
@@ -20,6 +21,7 @@ from zoo.data.batches import Batches
 from zoo.data.source import Dataset
 from zoo.family.registry import registry, resolve
 
+NETS = {"model": "model", "D": "D"}
 TINY = {"image_size": 16, "width": 4}
 
 
@@ -336,44 +338,9 @@ def pairs(x: Tensor, y: Tensor | None = None, batch_size: int = 4, **options: An
     )
 
 
-class Watched(zoo.Run):
-    """A run that remembers, for each step of an optimizer, what the loss reaches and what the step moves."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.logged: list[dict[str, float]] = []
-        self.losses: list[float] = []
-        self.moved: list[set[str]] = []
-        self.reached: list[set[str]] = []
-
-    def nets(self) -> dict[str, nn.Module]:
-        return {name: part for name, part in self._parts.items() if isinstance(part, nn.Module)}
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        before = {name: [p.detach().clone() for p in net.parameters()] for name, net in self.nets().items()}
-        self.losses.append(loss.item())
-        self.reached.append({name for name, net in self.nets().items() if reaches(loss, net)})
-        super().minimize(loss, optimizer)
-        moved = {
-            name
-            for name, net in self.nets().items()
-            if any(not torch.equal(p, old) for p, old in zip(net.parameters(), before[name], strict=True))
-        }
-        self.moved.append(moved)
-
-    def log(self, **values: Any) -> None:
-        self.logged.append({key: value.item() for key, value in values.items()})
-        super().log(**values)
-
-
-def reaches(loss: Tensor, net: nn.Module) -> bool:
-    gradients = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True, allow_unused=True)
-    return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
-
-
 def test_each_step_moves_its_own_net_and_the_translation_is_detached_for_d(tmp_path: Path) -> None:
     """Without the L1 term, so that G must learn through D."""
-    run = Watched(tmp_path / "run")
+    run = Recorder(tmp_path, NETS)
     train(tiny(), pairs(pictures(8)), run, steps=2, l1=0.0, patch_layers=1, patch_width=4)
     assert run.moved == [{"D"}, {"model"}] * 2
     assert run.reached == [{"D"}, {"model", "D"}] * 2
@@ -381,7 +348,7 @@ def test_each_step_moves_its_own_net_and_the_translation_is_detached_for_d(tmp_p
 
 def test_the_objectives_are_the_papers(tmp_path: Path) -> None:
     """D's is halved: log 2 for a D that knows nothing; G's is -log D plus 100 times the mean distance."""
-    run = Watched(tmp_path / "run")
+    run = Recorder(tmp_path, NETS)
     train(tiny(), pairs(pictures(8)), run, steps=1, patch_layers=1, patch_width=4)
     logged = run.logged[0]
     assert run.losses[0] == pytest.approx(math.log(2), abs=0.1)
@@ -393,7 +360,7 @@ def test_dropout_is_on_in_training(tmp_path: Path) -> None:
     given = []
     G = tiny()
     G.register_forward_pre_hook(lambda _, arguments: given.append(arguments[1]))
-    train(G, pairs(pictures(8)), Watched(tmp_path / "run"), steps=1, patch_layers=1, patch_width=4)
+    train(G, pairs(pictures(8)), Recorder(tmp_path, NETS), steps=1, patch_layers=1, patch_width=4)
     assert [len(noise) for noise in given] == [4]
 
 

@@ -1,12 +1,12 @@
 """The trap table of PixelCNN: masks, likelihoods, and a sampler that agrees with a pass per pixel."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from recording import Recorder
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,23 +26,6 @@ COLOUR = PixelCNN.Config(image_size=4, channels=3, n_levels=4, width=8, blocks=2
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-class Recorder(zoo.Run):
-    """A real run without files, which keeps its losses and the step sizes."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.losses: list[float] = []
-        self.rates: list[float] = []
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        self.losses.append(loss.item())
-        self.rates.append(optimizer.param_groups[0]["lr"])
-        super().minimize(loss, optimizer)
 
 
 def coins(config: PixelCNN.Config, n: int = 512) -> Batches:

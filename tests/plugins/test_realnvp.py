@@ -1,13 +1,14 @@
 """The trap table of RealNVP: every inverse, every log-determinant, and what the likelihood is the likelihood of."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from recording import Recorder
 from torch import Tensor, nn
 from torch.distributions import Normal
 from zoo_realnvp.evaluate import evaluate
@@ -376,30 +377,6 @@ def test_samples_stay_in_range_though_the_density_reaches_beyond() -> None:
 # --- the loop and the evaluation
 
 
-class Recorder(zoo.Run):
-    """A real run without files, which keeps what the flow was given and how each loss was minimised."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.seen: list[Tensor] = []
-        self.losses: list[float] = []
-        self.clips: list[float | None] = []
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        model, self.optimizer = parts["model"], parts["optimizer"]
-        logit = model.logit
-        model.logit = lambda u: (self.seen.append(u.detach()), logit(u))[1]
-        return super().prepare(**parts)
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | None = None) -> None:
-        self.losses.append(loss.item())
-        self.clips.append(clip)
-        super().minimize(loss, optimizer, clip=clip)
-
-
 def stripes(n: int) -> Batches:
     """Batches of 16 images 8x8 of two grey levels, in columns."""
     images = torch.full((n, 1, 8, 8), 60, dtype=torch.uint8)
@@ -408,9 +385,11 @@ def stripes(n: int) -> Batches:
 
 
 def test_each_step_sees_fresh_noise_inside_the_cells(tmp_path: Path) -> None:
-    run = Recorder(tmp_path)
-    train(RealNVP(SHALLOW), stripes(16), run, steps=2)
-    first, second = run.seen
+    model, seen = RealNVP(SHALLOW), []
+    logit = model.logit
+    model.logit = lambda u: (seen.append(u.detach()), logit(u))[1]
+    train(model, stripes(16), Recorder(tmp_path), steps=2)
+    first, second = seen
     for u in (first, second):
         assert torch.equal((256 * u).floor().unique(), torch.tensor([60.0, 200.0]))
         assert not torch.equal(u[0], u[1])
@@ -420,10 +399,10 @@ def test_each_step_sees_fresh_noise_inside_the_cells(tmp_path: Path) -> None:
 def test_l2_is_on_scales_alone_and_the_norm_of_the_gradient_is_bounded(tmp_path: Path) -> None:
     run, model = Recorder(tmp_path), RealNVP(SHALLOW)
     train(model, stripes(16), run, steps=1)
-    decays = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in run.parts["optimizer"].param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert decays[id(parameter)] == (5e-5 if name.endswith((".g", ".scale")) else 0), name
-    assert run.clips == [100.0]
+    assert [update.clip for update in run.updates] == [100.0]
 
 
 def test_training_finds_the_grey_levels_of_simple_images(tmp_path: Path) -> None:

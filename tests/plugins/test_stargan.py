@@ -1,13 +1,13 @@
 """The traps of StarGAN (Choi et al. 2018), each as a test, and what becomes of attributes that are left out."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
 import torch.nn.functional as F
+from recording import Recorder
 from torch import Tensor, nn
 from zoo_stargan.evaluate import evaluate
 from zoo_stargan.model import Discriminator, StarGAN, upsample
@@ -22,6 +22,7 @@ from zoo.testing import Case
 
 NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 TINY: dict[str, Any] = {"image_size": 16, "width": 4, "blocks": 1, "classifier_width": 4, "exclusive": NAMES[:3]}
+NETS = {"G": "model.generator", "D": "D", "C": "model.classifier"}
 SMALL_D = {"d_width": 4, "d_layers": 3}
 NAN = float("nan")
 
@@ -56,41 +57,8 @@ def batches() -> Batches:
     return Batches(faces(), "attributes", 4, preparation=zoo.Preparation(size=16))
 
 
-class Recorder(zoo.Run):
-    """A real run without files, which keeps what each net saw, and each optimizer step's loss and gradients."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.calls: dict[str, list[tuple[Any, Any]]] = {"G": [], "D": [], "C": []}
-        self.updates: list[dict[str, Any]] = []
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        self.parts = parts
-        self.nets = {"G": parts["model"].generator, "D": parts["D"], "C": parts["model"].classifier}
-        for name, net in self.nets.items():
-            net.register_forward_hook(lambda _, x, y, name=name: self.calls[name].append((x, y)))
-        return super().prepare(**parts)
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        before = {name: [p.detach().clone() for p in net.parameters()] for name, net in self.nets.items()}
-        super().minimize(loss, optimizer)
-        moved = [
-            name
-            for name, net in self.nets.items()
-            if any(not torch.equal(*pair) for pair in zip(before[name], net.parameters(), strict=True))
-        ]
-        gradients = {
-            name: {key: p.grad.clone() for key, p in net.named_parameters() if p.grad is not None}
-            for name, net in self.nets.items()
-        }
-        self.updates.append({"moved": moved, "loss": loss.item(), "gradients": gradients})
-
-
 def recorded(out: Path, model: StarGAN | None = None, **options: Any) -> Recorder:
-    run, model = Recorder(out), model or tiny()
+    run, model = Recorder(out, NETS), model or tiny()
     torch.manual_seed(2)
     train(model, batches(), run, **({"steps": 1, "n_critic": 1} | SMALL_D | options))
     return run
@@ -199,15 +167,16 @@ def test_the_second_derivative_is_the_same_in_channels_last() -> None:
 
 
 def test_ten_steps_are_ten_of_d_and_two_of_g(tmp_path: Path) -> None:
-    moved = [update["moved"] for update in recorded(tmp_path, steps=10, n_critic=5).updates]
-    assert moved == 2 * [*4 * [["D"], ["C"]], ["D"], ["G"], ["C"]]
+    moved = recorded(tmp_path, steps=10, n_critic=5).moved
+    assert moved == 2 * [*4 * [{"D"}, {"C"}], {"D"}, {"G"}, {"C"}]
 
 
 def test_targets_are_the_batchs_own_labels_in_another_order(tmp_path: Path) -> None:
     """So that no target is one that no real image has, like two colours of hair."""
     run, own = recorded(tmp_path, steps=6, n_critic=100), batches()
     orders = []
-    for (_, c), _ in run.calls["G"]:
+    for call in run.seen("G"):
+        c = call.given[1]
         original = next(own)[1]
         assert sorted(c.tolist()) == sorted(original.tolist())
         orders.append(torch.equal(c, original))
@@ -216,45 +185,46 @@ def test_targets_are_the_batchs_own_labels_in_another_order(tmp_path: Path) -> N
 
 def test_d_learns_attributes_from_real_images_alone(tmp_path: Path) -> None:
     """Its class head's gradient is the same to the bit when a generator makes other fakes; its critic's is not."""
-    one = recorded(tmp_path, tiny()).updates[0]["gradients"]["D"]
+    one = recorded(tmp_path, tiny()).updates[0].gradients["D"]
     other_model = tiny()
     with torch.no_grad():
         for p in other_model.generator.parameters():
             p.mul_(-1.5)
-    other = recorded(tmp_path, other_model).updates[0]["gradients"]["D"]
+    other = recorded(tmp_path, other_model).updates[0].gradients["D"]
     assert torch.equal(one["cls.weight"], other["cls.weight"])
     assert not torch.equal(one["src.weight"], other["src.weight"])
 
 
 def test_ds_loss_is_the_negative_distance_the_class_loss_and_ten_penalties(tmp_path: Path) -> None:
     run = recorded(tmp_path)
-    (x, original), ((real, cls), (fake, _), _) = next(batches()), [out for _, out in run.calls["D"][:3]]
-    assert torch.equal(run.calls["D"][0][0][0], 2 * x - 1)
-    x_hat = run.calls["D"][2][0][0].detach().requires_grad_()
+    (x, original), ((real, cls), (fake, _), _) = next(batches()), [call.gave for call in run.seen("D")[:3]]
+    assert torch.equal(run.seen("D")[0].given[0], 2 * x - 1)
+    x_hat = run.seen("D")[2].given[0].requires_grad_()
     D = critic(seed=2)  # as the loop built it
     (gradient,) = torch.autograd.grad(D(x_hat)[0].sum(), x_hat)
     penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
     entropy = F.binary_cross_entropy(cls.sigmoid(), original, reduction="sum") / len(x)
     expected = fake.mean() - real.mean() + entropy + 10 * penalty
-    assert run.updates[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert run.updates[0].loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_g_is_to_have_the_target_and_to_lead_back_by_the_original(tmp_path: Path) -> None:
     """Its loss written out from what the nets said: the class loss takes c, the way back c'."""
     run, (x, original) = recorded(tmp_path), next(batches())
-    ((_, target), fake), ((given, way_back), back) = run.calls["G"][1:]
-    src, cls = run.calls["D"][3][1]
+    there, back_again = run.seen("G")[1:]
+    (_, target), (fake,), (given, way_back), (back,) = there.given, there.gave, back_again.given, back_again.gave
+    src, cls = run.seen("D")[3].gave
     assert not torch.equal(target, original)
     assert torch.equal(given, fake)
     assert torch.equal(way_back, original)
     entropy = F.binary_cross_entropy(cls.sigmoid(), target, reduction="sum") / len(x)
     expected = -src.mean() + entropy + 10 * (2 * x - 1 - back).abs().mean()
-    assert run.updates[1]["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert run.updates[1].loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_published_classifier_sees_nothing_but_real_images(tmp_path: Path) -> None:
     run, own = recorded(tmp_path, steps=3), batches()
-    assert [torch.equal(x, 2 * next(own)[0] - 1) for (x,), _ in run.calls["C"]] == [True] * 3
+    assert [torch.equal(call.given[0], 2 * next(own)[0] - 1) for call in run.seen("C")] == [True] * 3
 
 
 def test_the_rate_is_constant_for_half_of_the_run_and_then_falls_to_0() -> None:
@@ -277,12 +247,12 @@ def test_both_rates_end_where_the_decay_says(tmp_path: Path, decay: float, last:
 def test_other_attributes_than_the_configs_are_refused(tmp_path: Path) -> None:
     model = tiny(names=("Hat", "Beard"), exclusive=())
     with pytest.raises(zoo.ConfigError, match="the model's Hat, Beard"):
-        train(model, batches(), Recorder(tmp_path), steps=1, **SMALL_D)
+        train(model, batches(), Recorder(tmp_path, NETS), steps=1, **SMALL_D)
 
 
 def test_a_discriminator_deeper_than_the_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(zoo.ConfigError, match="d_layers=5 needs images of at least 32"):
-        train(tiny(), batches(), Recorder(tmp_path), steps=1, d_layers=5)
+        train(tiny(), batches(), Recorder(tmp_path, NETS), steps=1, d_layers=5)
 
 
 # The nets.

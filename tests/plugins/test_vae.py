@@ -2,11 +2,11 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from recording import Recorder
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, LowRankMultivariateNormal, MultivariateNormal, Normal, kl_divergence
 from zoo_vae.model import VAE, FittedPrior, StandardPrior, bernoulli_log_prob, gaussian_log_prob, kl_to_standard
@@ -26,25 +26,6 @@ GAUSSIAN = BINARY.model_copy(update={"likelihood": "gaussian"})
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-class Recorder(zoo.Run):
-    """A real run without files, which keeps its losses and may be given noise."""
-
-    def __init__(self, out: Path, noise: zoo.AnyNoise | None = None) -> None:
-        super().__init__(out, device="cpu", progress=False)
-        self.given = noise
-        self.losses: list[float] = []
-
-    def steps(self, total: int) -> Iterator[int]:
-        yield from range(total)
-
-    def noise(self, n: int) -> zoo.AnyNoise:
-        return self.given or super().noise(n)
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        self.losses.append(loss.item())
-        super().minimize(loss, optimizer)
 
 
 class Given:
@@ -105,7 +86,7 @@ def bound_by_distributions(model: VAE, x: Tensor, epsilon: Tensor) -> Tensor:
 def test_the_loss_of_one_image_is_the_sum_over_its_pixels_and_latents(tmp_path: Path) -> None:
     model, x, epsilon = VAE(BINARY), binary_images(1), torch.randn(1, 3)
     expected = -bound_by_distributions(model, x, epsilon)
-    run = Recorder(tmp_path, Given(epsilon))
+    run = Recorder(tmp_path, noise=lambda n: Given(epsilon))
     train(model, iter([x]), run, steps=1, lr=0.0)
     assert run.losses == pytest.approx(expected.tolist(), abs=1e-4)
 
@@ -118,7 +99,7 @@ def test_the_bound_of_a_gaussian_decoder_is_that_of_the_dequantised_image() -> N
 
 def test_duplicating_the_batch_leaves_the_loss_as_it_is(tmp_path: Path) -> None:
     x, epsilon = binary_images(3), torch.randn(3, 3)
-    once, twice = Recorder(tmp_path, Given(epsilon)), Recorder(tmp_path, Given(epsilon.repeat(2, 1)))
+    once, twice = (Recorder(tmp_path, noise=lambda n: Given(epsilon.repeat(n // 3, 1))) for _ in range(2))
     for run, batch in ((once, x), (twice, x.repeat(2, 1, 1, 1))):
         torch.manual_seed(0)
         train(VAE(BINARY), iter([batch]), run, steps=1, lr=0.0)
@@ -128,7 +109,7 @@ def test_duplicating_the_batch_leaves_the_loss_as_it_is(tmp_path: Path) -> None:
 def test_warmup_weighs_the_kl_term_alone(tmp_path: Path) -> None:
     model, x, epsilon = VAE(BINARY), binary_images(2), torch.randn(2, 3)
     log_likelihood, kl = (term.mean().item() for term in model.bound(x, Given(epsilon)))
-    run = Recorder(tmp_path, Given(epsilon))
+    run = Recorder(tmp_path, noise=lambda n: Given(epsilon))
     train(model, iter([x] * 5), run, steps=5, lr=0.0, warmup=4)
     weights = [0.25, 0.5, 0.75, 1.0, 1.0]
     assert run.losses == pytest.approx([weight * kl - log_likelihood for weight in weights], abs=1e-4)

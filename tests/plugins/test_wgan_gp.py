@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import zoo_wgan_gp.train
+from recording import Recorder
 from torch import Tensor, nn
 from zoo_wgan_gp.model import WGANGP, Critic, glorot, he
 from zoo_wgan_gp.train import gradient_norm, train
@@ -16,6 +17,7 @@ import zoo
 from zoo.data.batches import Batches
 from zoo.data.source import Dataset
 
+NETS = {"G": "model", "D": "D"}
 TINY = WGANGP.Config(image_size=16, width=4, latent_dim=8)
 TINY_RESNET = TINY.model_copy(update={"architecture": "resnet"})
 BOTH = pytest.mark.parametrize("config", [TINY, TINY_RESNET], ids=["dcgan", "resnet"])
@@ -24,39 +26,6 @@ BOTH = pytest.mark.parametrize("config", [TINY, TINY_RESNET], ids=["dcgan", "res
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-class Recorder(zoo.Run):
-    """A real run without files, which keeps what the critic saw and each optimizer did."""
-
-    def __init__(self, out: Path, **settings: Any) -> None:
-        super().__init__(out, device="cpu", progress=False, **settings)
-        self.seen: list[Tensor] = []
-        self.updates: list[str] = []
-        self.losses: list[float] = []
-        self.rates: list[tuple[float, float]] = []
-        self.logged: list[dict[str, float]] = []
-        self.reach_G: list[bool] = []
-
-    def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        self.G, self.D, self.opt_G, self.opt_D = (parts[name] for name in ("model", "D", "opt_G", "opt_D"))
-        self.D.register_forward_pre_hook(lambda _, inputs: self.seen.append(inputs[0].detach().clone()))
-        return super().prepare(**parts)
-
-    def steps(self, total: int) -> Iterator[int]:
-        for step in range(total):
-            self.rates.append((self.opt_G.param_groups[0]["lr"], self.opt_D.param_groups[0]["lr"]))
-            yield step
-
-    def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | None = None) -> None:
-        reach = torch.autograd.grad(loss, list(self.G.parameters()), retain_graph=True, allow_unused=True)
-        self.reach_G.append(any(gradient is not None for gradient in reach))
-        self.updates.append("G" if optimizer is self.opt_G else "D")
-        self.losses.append(loss.item())
-        super().minimize(loss, optimizer, clip=clip)
-
-    def log(self, **values: Tensor | float) -> None:
-        self.logged.append({key: torch.as_tensor(value).detach().item() for key, value in values.items()})
 
 
 def black_and_white() -> Batches:
@@ -69,7 +38,7 @@ def black_and_white() -> Batches:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     """Two steps of the real loop."""
     torch.manual_seed(0)
-    run = Recorder(tmp_path_factory.mktemp("run"))
+    run = Recorder(tmp_path_factory.mktemp("run"), NETS)
     train(WGANGP(TINY), black_and_white(), run, steps=2)
     return run
 
@@ -262,7 +231,7 @@ def estimate(run: Recorder, real: tuple[float, float], fake: float) -> float:
     """E D(x) - E D(x_tilde) over quantiles of both."""
     z = torch.special.ndtri((torch.arange(20_001) + 0.5) / 20_001)[:, None, None, None]
     with torch.no_grad():
-        return (run.D(real[0] + real[1] * z).mean() - run.D(fake * z).mean()).item()
+        return (run.parts["D"](real[0] + real[1] * z).mean() - run.parts["D"](fake * z).mean()).item()
 
 
 @pytest.mark.parametrize(
@@ -294,25 +263,25 @@ def test_the_critic_rises_towards_the_real_images_and_the_generator_follows(
         run = learned(tmp_path, monkeypatch, (mean, 1.0), 1.0, weight=10.0)
         line = torch.linspace(-3, 3, 7)[:, None, None, None] + mean / 2
         with torch.no_grad():
-            rises = run.D(line).diff()
+            rises = run.parts["D"](line).diff()
         assert (rises * mean > 0).all()
         assert estimate(run, (mean, 1.0), 1.0) > 0
         made = torch.zeros(4, 1, 1, 1, requires_grad=True)
-        (pull,) = torch.autograd.grad(-run.D(made).mean(), made)  # what the last loss of the loop gives to G
+        (pull,) = torch.autograd.grad(-run.parts["D"](made).mean(), made)  # what the last loss of the loop gives to G
         assert (pull * mean < 0).all()
 
 
 def test_the_losses_are_those_of_the_paper(recorded: Recorder) -> None:
     """Of the critic: penalty less the estimate. The estimate itself is logged without the penalty."""
-    losses = [loss for loss, net in zip(recorded.losses, recorded.updates, strict=True) if net == "D"]
+    losses = [update.loss for update in recorded.updates if update.optimizer == "opt_D"]
     assert losses == pytest.approx([row["penalty"] - row["wasserstein"] for row in recorded.logged], rel=1e-5)
 
 
 def test_the_loss_of_the_generator_is_minus_the_score_of_its_images(tmp_path: Path) -> None:
-    run = Recorder(tmp_path)
+    run = Recorder(tmp_path, NETS)
     train(WGANGP(TINY), black_and_white(), run, steps=1, n_critic=1, lr=0.0)
     with torch.no_grad():
-        assert run.losses[-1] == pytest.approx(-run.D(run.seen[-1]).mean().item(), rel=1e-5)
+        assert run.losses[-1] == pytest.approx(-run.parts["D"](run.seen("D")[-1].given[0]).mean().item(), rel=1e-5)
 
 
 # --- the algorithm
@@ -320,17 +289,13 @@ def test_the_loss_of_the_generator_is_minus_the_score_of_its_images(tmp_path: Pa
 
 def critic_steps(run: Recorder) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Real, made and middle images of each step of the critic, in order."""
-    found, seen = [], iter(run.seen)
-    for net in run.updates:
-        images = next(seen)
-        if net == "D":
-            x, x_tilde = images.chunk(2)
-            found.append((x, x_tilde, next(seen)))
-    return found
+    steps = [number for number, update in enumerate(run.updates) if update.optimizer == "opt_D"]
+    passes = [[call.given[0] for call in run.seen("D", number)] for number in steps]
+    return [(*both.chunk(2), middle) for both, middle in passes]
 
 
 def test_the_critic_makes_five_steps_for_one_of_the_generator(recorded: Recorder) -> None:
-    assert recorded.updates == [*"DDDDDG"] * 2
+    assert [update.optimizer for update in recorded.updates] == [*5 * ["opt_D"], "opt_G"] * 2
 
 
 def test_each_step_has_images_and_latents_of_its_own(recorded: Recorder) -> None:
@@ -344,34 +309,36 @@ def test_each_step_has_images_and_latents_of_its_own(recorded: Recorder) -> None
 
 
 def test_the_loss_of_the_critic_does_not_reach_the_generator(recorded: Recorder) -> None:
-    assert recorded.reach_G == [net == "G" for net in recorded.updates]
+    for update in recorded.updates:
+        led = any(gradient is not None for gradient in update.reach["G"])
+        assert led == (update.optimizer == "opt_G")
 
 
 def test_adam_has_the_settings_of_the_authors(recorded: Recorder) -> None:
-    for optimizer in (recorded.opt_G, recorded.opt_D):
+    for optimizer in (recorded.parts["opt_G"], recorded.parts["opt_D"]):
         assert [(group["lr"], group["betas"]) for group in optimizer.param_groups] == [(1e-4, (0.5, 0.9))]
 
 
 def test_the_learning_rate_is_constant_or_falls_to_0_with_the_steps_of_the_generator(tmp_path: Path) -> None:
-    constant, falling = Recorder(tmp_path), Recorder(tmp_path)
+    constant, falling = Recorder(tmp_path, NETS), Recorder(tmp_path, NETS)
     train(WGANGP(TINY), black_and_white(), constant, steps=4, n_critic=2)
     train(WGANGP(TINY), black_and_white(), falling, steps=4, n_critic=2, lr=2e-4, decay=1.0)
-    assert constant.rates == [(1e-4, 1e-4)] * 4
-    assert falling.rates == [pytest.approx((rate, rate)) for rate in (2e-4, 1.5e-4, 1e-4, 0.5e-4)]
-    assert falling.opt_G.param_groups[0]["lr"] == falling.opt_D.param_groups[0]["lr"] == 0
+    assert constant.rates == [1e-4] * 12
+    assert falling.rates == pytest.approx([rate for rate in (2e-4, 1.5e-4, 1e-4, 0.5e-4) for _ in range(3)])
+    assert [falling.parts[name].param_groups[0]["lr"] for name in ("opt_G", "opt_D")] == [0, 0]
 
 
 def test_batch_norm_of_the_generator_sees_every_batch_of_both_kinds_of_step(tmp_path: Path) -> None:
-    run = Recorder(tmp_path)
+    run = Recorder(tmp_path, NETS)
     train(WGANGP(TINY), black_and_white(), run, steps=2)
-    counts = [part.num_batches_tracked.item() for part in run.G.modules() if isinstance(part, nn.BatchNorm2d)]
+    counts = [part.num_batches_tracked.item() for part in run.nets["G"].modules() if isinstance(part, nn.BatchNorm2d)]
     assert counts
     assert set(counts) == {12}
-    assert run.G.training
+    assert run.nets["G"].training
 
 
 def test_dequantization_adds_less_than_a_128th(tmp_path: Path) -> None:
-    run = Recorder(tmp_path)
+    run = Recorder(tmp_path, NETS)
     train(WGANGP(TINY), black_and_white(), run, steps=1, dequantize=True)
     x = torch.cat([step[0] for step in critic_steps(run)])
     added = torch.where(x > 0, x - 1, x + 1)
