@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -239,10 +240,10 @@ def scatter(title: str, samples: Tensor) -> Image.Image:
     panel, draw = pen(side, side + top, "")
     draw.text((6 * SCALE, 6 * SCALE), title, "black", ImageFont.load_default(11 * SCALE))
 
-    def dot(point: Tensor, radius: float, **colour: str) -> None:
+    def dot(point: Tensor, radius: float, **style: Any) -> None:
         a, b = ((point * torch.tensor([1.0, -1.0]) + reach) / (2 * reach) * side * SCALE).tolist()
         b += top * SCALE
-        draw.ellipse([a - radius, b - radius, a + radius, b + radius], **colour)
+        draw.ellipse([a - radius, b - radius, a + radius, b + radius], **style)
 
     for point in samples[(samples.abs() < reach).all(1)]:
         dot(point, 1.5, fill=COLOURS[1])

@@ -73,8 +73,9 @@ class Completion(nn.Module):
         mc: log p(y | x, z) for k draws from the prior. is: log p(y | x, z) + log p(z | x) - log q(z | x, y) for k draws
         from the recognition net.
         """
-        prior = [part[:, None] for part in self.prior_of(x, mask)]
-        proposal = prior if method == "mc" else [part[:, None] for part in self.posterior(x, mask)]
+        prior = self.prior_of(x, mask)
+        proposal = prior if method == "mc" else self.posterior(x, mask)
+        prior, proposal = ((mu[:, None], log_var[:, None]) for mu, log_var in (prior, proposal))
         z = reparameterise(*proposal, noise.normal(k, self.latent_dim))
         images, masks = (item.repeat_interleave(k, dim=0) for item in (x, mask))
         log_likelihood = bernoulli_log_prob(images, self.logits(images, masks, z.flatten(0, 1)), ~masks).view(len(x), k)

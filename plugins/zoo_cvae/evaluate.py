@@ -32,10 +32,11 @@ def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
 def completions(bench: zoo.Bench, x: Tensor) -> list[zoo.Metric]:
     """-log p(y | x) in nats with one, two and three quadrants given, against the baseline net's (section 5)."""
     found = []
+    methods: dict[Literal["mc", "is"], str] = {"mc": "draws from the prior", "is": "importance weights"}
     for count, (where, given) in GIVEN.items():
         mask = quadrants(torch.tensor([given]), x.shape[-1])
         alone = scores(bench, x, mask, "baseline").mean()
-        for method, name in (("mc", "draws from the prior"), ("is", "importance weights")):
+        for method, name in methods.items():
             protocol = f"-log p(y | x), missing pixels only, {where} given: the mean of {DRAWS} {name}; binary images"
             values = -scores(bench, x, mask, method)
             found.append(

@@ -5,7 +5,7 @@ units of their own root mean square over real images. A weight so means the same
 of training; the paper's weights belong to other scales and are set anew here.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,11 @@ def train(
     )
     real, made = Centres(k, model.config.hidden), Centres(k, model.config.hidden)
     run.prepare(model=model, D=D, real=real, made=made, opt_EG=opt_EG, opt_C=opt_C, opt_D=opt_D, batches=batches)
-    run.settle(lambda module, noise: module.sample(noise))
+
+    def settle(module: Any, noise: zoo.Noise) -> None:
+        module.sample(noise)
+
+    run.settle(settle)
 
     for _ in run.steps(steps):
         x_r, c_r = next(batches)
@@ -119,6 +123,9 @@ class Centres(nn.Module):
     A batch rarely holds enough of each class; a class that it lacks keeps its centre. As buffers of a module the
     centres are part of a checkpoint.
     """
+
+    sums: Tensor
+    weights: Tensor
 
     def __init__(self, classes: int, features: int, decay: float = 0.9) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import zoo
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
     """Accuracy over classes, or of each attribute and of all together, on the test split."""
     names, truth = bench.model.config.names, bench.test.labels
+    assert truth is not None, "the family's data are labelled"
     if bench.model.config.task == "classes":
         right = bench.model.infer(bench.images(bench.test))["label"].argmax(1) == truth
         return [bench.metric("accuracy", right.float(), "higher", "share of images whose likeliest class is theirs")]

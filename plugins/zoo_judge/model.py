@@ -1,6 +1,6 @@
 """Networks from timm that look at images: the classifiers that judge what is generated, and a backbone alone."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import timm
 import torch.nn.functional as F
@@ -82,9 +82,9 @@ class Backbone(nn.Module):
         return pooled(self.net, seen(x, self.config))
 
 
-def network(config: Trunk, outputs: int) -> nn.Module:
-    """A timm network with so many logits; 0 leaves its classifier out."""
-    options = {"in_chans": config.channels, "num_classes": outputs}
+def network(config: Trunk, outputs: int) -> Any:
+    """A timm network with so many logits; 0 leaves its classifier out. Not all that it can do is declared in a type."""
+    options: dict[str, Any] = {"in_chans": config.channels, "num_classes": outputs}
     if config.backbone != LITE:
         options |= {"channels": config.widths, "output_stride": config.stride}
     return timm.create_model(config.backbone, **options)
@@ -97,6 +97,6 @@ def seen(x: Tensor, config: Trunk) -> Tensor:
     return 2 * x - 1
 
 
-def pooled(net: nn.Module, x: Tensor) -> Tensor:
+def pooled(net: Any, x: Tensor) -> Tensor:
     features: Tensor = net.forward_head(net.forward_features(x), pre_logits=True)
     return features.float()

@@ -5,7 +5,8 @@ log p(x) = log N(f(x); 0, I) + log |det df/dx| (section 3.1) is exact and sampli
 """
 
 import math
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
@@ -66,9 +67,9 @@ class RealNVP(nn.Module):
             part, z = z[:, : c * side * side], z[:, c * side * side :]
             parts.append(part.unflatten(1, (c, side, side)))
         x = z.unflatten(1, (c, side, side))
-        for coupling in reversed(self.last):
+        for coupling in backwards(self.last):
             x = coupling.inverse(x)
-        for scale in reversed(self.scales):
+        for scale in cast(Iterator[Scale], reversed(self.scales)):
             x = scale.inverse(x, parts.pop())
         return (x.sigmoid() - self.config.alpha) / (1 - 2 * self.config.alpha)
 
@@ -119,6 +120,11 @@ def centre(x: Tensor) -> Tensor:
     return (255 * x + 0.5) / 256
 
 
+def backwards(couplings: nn.ModuleList) -> "Iterator[Coupling]":
+    """From the last to the first."""
+    return cast(Iterator[Coupling], reversed(couplings))
+
+
 class Scale(nn.Module):
     """Three checkerboard couplings, a squeeze, three channel couplings; then half of the variables are done."""
 
@@ -144,10 +150,10 @@ class Scale(nn.Module):
 
     def inverse(self, x: Tensor, done: Tensor) -> Tensor:
         x = squeeze(undo_diagonals(torch.cat([x, done], 1)))
-        for coupling in reversed(self.coarse):
+        for coupling in backwards(self.coarse):
             x = coupling.inverse(x)
         x = unsqueeze(x)
-        for coupling in reversed(self.fine):
+        for coupling in backwards(self.fine):
             x = coupling.inverse(x)
         return x
 

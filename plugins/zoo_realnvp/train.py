@@ -1,10 +1,11 @@
 """Maximum likelihood (section 4.1): fresh noise in each pixel's cell, Adam, a bound on the gradient's norm."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 import zoo
 from zoo_realnvp.model import Conv, Coupling, RealNVP
@@ -26,7 +27,8 @@ def train(
     weight_decay: L2 on the scales of weight norm and tanh only. clip: the largest norm of all gradients together.
     decay: the share of the run, at its end, over which lr falls linearly to 0.
     """
-    scales = [m.g if isinstance(m, Conv) else m.scale for m in model.modules() if isinstance(m, Conv | Coupling)]
+    scaled = [m for m in model.modules() if isinstance(m, Conv | Coupling)]
+    scales: list[Tensor] = [m.g if isinstance(m, Conv) else m.scale for m in scaled]
     ids = {id(scale) for scale in scales}
     others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
     groups = [{"params": scales, "weight_decay": weight_decay}, {"params": others}]
@@ -34,7 +36,7 @@ def train(
     schedule = zoo.constant_then_linear(optimizer, steps, decay)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
-    def settle(model: RealNVP, noise: zoo.Noise) -> None:
+    def settle(model: Any, noise: zoo.Noise) -> None:
         """Statistics of a flow are those of its data."""
         x = batches.at(int(noise.categorical(len(batches))[0]))
         model.elbo(x, run.noise(len(x)))

@@ -1,6 +1,7 @@
 """Auto-encoding variational Bayes, algorithm 1, with estimator B and one draw of z per image."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
-    def settle(model: VAE, noise: zoo.Noise) -> None:
+    def settle(model: Any, noise: zoo.Noise) -> None:
         """Statistics of the nets, and of the codes, are those of training images."""
         x = batches.at(int(noise.categorical(len(batches))[0]))
         model.bound(x, run.noise(len(x)))
