@@ -1,5 +1,7 @@
 """Every snippet of the README and of the docs runs; every command and hook has its place in them."""
 
+import ast
+import inspect
 import re
 import shlex
 import shutil
@@ -7,7 +9,9 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -20,6 +24,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from zoo.cli.parser import app
+from zoo.family.registry import registry
+from zoo.family.spec import ModelSpec
 from zoo.hub.places import bundled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,15 +143,58 @@ def test_every_command_stands_in_the_reference() -> None:
 
 
 def test_every_family_and_card_stands_in_the_readme() -> None:
-    from zoo.family.registry import registry
-
     text = (ROOT / "README.md").read_text()
-    ours = {family for plugin in registry().plugins if plugin.distribution == "genzoo" for family in plugin.families}
-    for family in ours:
-        assert f"docs/families/{family}.md" in text
-        assert (ROOT / "docs" / "families" / f"{family}.md").is_file()
+    for family in our_families():
+        assert f"docs/families/{family.name}.md" in text
     for card in bundled():
         assert f"(cards/{card})" in text
+
+
+SECTIONS = [
+    "What it is",
+    "Use it",
+    "How it learns",
+    "What the log shows",
+    "Departures from the paper",
+    "Figures",
+    "What did not help",
+    "Read more",
+]
+"""Of each family's page, in this order: who has read one knows where to look in the next."""
+
+
+def our_families() -> list[ModelSpec]:
+    """Those whose plugins are in this repository."""
+    plugins = [plugin for plugin in registry().plugins if plugin.distribution == "genzoo"]
+    return [registry().spec(family) for plugin in plugins for family in plugin.families]
+
+
+@pytest.mark.parametrize("family", our_families(), ids=lambda spec: spec.name)
+def test_the_page_of_a_family_has_the_sections_of_all(family: ModelSpec) -> None:
+    assert re.findall(r"^## (.+)$", family_page(family), re.M) == SECTIONS
+
+
+@pytest.mark.parametrize("family", our_families(), ids=lambda spec: spec.name)
+def test_the_page_of_a_family_explains_every_number_that_its_loop_logs(family: ModelSpec) -> None:
+    _, _, section = family_page(family).partition("## What the log shows\n")
+    section, _, _ = section.partition("\n## ")
+    explained = [name for row in re.findall(r"^\| (`[^|]*`) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(explained) == sorted(logged(family))
+
+
+def family_page(family: ModelSpec) -> str:
+    return (ROOT / "docs" / "families" / f"{family.name}.md").read_text(encoding="utf-8")
+
+
+def logged(family: ModelSpec) -> set[str]:
+    """Names that stand in calls of `run.log` in the family's loop, also in branches that a short run never takes."""
+    module, _, function = family.train.partition(":")
+    loop = ast.parse(dedent(inspect.getsource(getattr(import_module(module), function))))
+    calls = [node for node in ast.walk(loop) if isinstance(node, ast.Call) and ast.unparse(node.func) == "run.log"]
+    names = {keyword.arg for call in calls for keyword in call.keywords}
+    assert names, f"{family.train} logs nothing that can be read here"
+    assert None not in names, f"{family.train} logs names that cannot be read here: write them out"
+    return {str(name) for name in names}
 
 
 def test_links_to_files_lead_somewhere() -> None:
