@@ -197,6 +197,33 @@ def logged(family: ModelSpec) -> set[str]:
     return {str(name) for name in names}
 
 
+def test_programs_find_every_page_of_the_site_as_markdown(tmp_path: Path) -> None:
+    """The site is built without its looks: what is tested is the hook that writes for programs."""
+    pytest.importorskip("mkdocs", reason="comes with the extra docs")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    plain = {"plugins": [], "hooks": [str(ROOT / "docs" / "hooks" / "machines.py")], "theme": {"name": "mkdocs"}}
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), **plain)
+    build(config)
+    lines = (tmp_path / "llms.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[:3] == [f"# {config.site_name}", "", f"> {config.site_description}"]
+    listed = dict(re.findall(r"^- \[.+?\]\((.+?)\): (\S.*)$", "\n".join(lines), re.M))
+    assert sorted(listed) == sorted(nav_pages(config.nav))
+    for place in listed:
+        text = (tmp_path / place).read_text(encoding="utf-8")
+        assert re.search(r"^# ", text, re.M), place
+        assert "\n::: " not in text, place
+    page = (tmp_path / "train" / "index.html").read_text(encoding="utf-8")
+    assert '<link rel="alternate" type="text/markdown" href="../train.md">' in page
+
+
+def nav_pages(items: list[Any]) -> list[str]:
+    """The sources of the menu's pages."""
+    values = [value for item in items for value in item.values()]
+    return [page for value in values for page in (nav_pages(value) if isinstance(value, list) else [value])]
+
+
 def test_links_to_files_lead_somewhere() -> None:
     for page in {*PAGES, *ROOT.glob("*.md")}:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
