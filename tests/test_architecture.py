@@ -19,7 +19,7 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 # A room, which is a folder or a file of zoo/, imports only from floors below its own, in its functions too.
 FLOORS = (
     {"_version", "errors"},
-    {"files", "devices", "noise", "schedules"},
+    {"files", "devices", "noise", "schedules", "losses", "init"},
     {"family"},
     {"images", "card"},
     {"data", "hub", "scaffold"},
@@ -35,7 +35,7 @@ FLOORS = (
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 # In a folder a file imports only from those that stand before it.
 INSIDE = {
-    "family": ("conditions", "config", "spec", "hookspecs", "registry"),
+    "family": ("conditions", "config", "fields", "spec", "hookspecs", "registry"),
     "card": ("names", "config", "weights", "facts"),
     "data": ("cache", "decode", "source", "batches"),
     "hub": ("client", "signing", "download", "upload", "places"),

@@ -31,6 +31,19 @@ def test_the_rate_stays_and_then_falls_to_0(decay: float, expected: list[float])
     assert rates(4, decay) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("warmup", "expected"), [(0, [1, 0.853553, 0.5, 0.146447, 0]), (3, [1 / 3, 2 / 3, 0.5, 0.146447, 0])]
+)
+def test_the_rate_falls_along_half_a_cosine_once_it_has_risen(warmup: int, expected: list[float]) -> None:
+    opt = optimizer()
+    schedule, found = zoo.cosine(opt, 4, warmup), [opt.param_groups[0]["lr"]]
+    for _ in range(4):
+        opt.step()
+        schedule.step()
+        found.append(opt.param_groups[0]["lr"])
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_run_that_is_resumed_with_more_steps_follows_the_longer_plan(tmp_path: Path) -> None:
     """Its rate, at 0 when the run ended, rises to where a run of that length would be."""
 

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from zoo.evaluation.figures import evaluate as evaluate
     from zoo.evaluation.verification import verify as verify
     from zoo.family.config import Config as Config
+    from zoo.family.fields import Channels as Channels
+    from zoo.family.fields import LatentDim as LatentDim
+    from zoo.family.fields import Share as Share
+    from zoo.family.fields import Weight as Weight
+    from zoo.family.fields import Width as Width
     from zoo.images import Images as Images
+    from zoo.init import normal_weights as normal_weights
+    from zoo.losses import log_loss_fake as log_loss_fake
+    from zoo.losses import log_loss_real as log_loss_real
     from zoo.model import Model as Model
     from zoo.model import load as load
     from zoo.noise import AnyNoise as AnyNoise
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
     from zoo.noise import Noise as Noise
     from zoo.publishing import publish as publish
     from zoo.schedules import constant_then_linear as constant_then_linear
+    from zoo.schedules import cosine as cosine
     from zoo.training.budget import train_all as train_all
     from zoo.training.recipes import train as train
     from zoo.training.run import OutOfTime as OutOfTime
@@ -62,6 +71,15 @@ LAZY = {
     "OutOfTime": "zoo.training.run",
     "Run": "zoo.training.run",
     "constant_then_linear": "zoo.schedules",
+    "Channels": "zoo.family.fields",
+    "LatentDim": "zoo.family.fields",
+    "Share": "zoo.family.fields",
+    "Weight": "zoo.family.fields",
+    "Width": "zoo.family.fields",
+    "normal_weights": "zoo.init",
+    "log_loss_fake": "zoo.losses",
+    "log_loss_real": "zoo.losses",
+    "cosine": "zoo.schedules",
     "verify": "zoo.evaluation.verification",
 }
 
@@ -94,6 +112,7 @@ __all__ = [
     "Bench",
     "CapabilityError",
     "Categorical",
+    "Channels",
     "Config",
     "ConfigError",
     "Continuous",
@@ -104,6 +123,7 @@ __all__ = [
     "HubError",
     "Images",
     "InputError",
+    "LatentDim",
     "Metric",
     "Model",
     "ModelSpec",
@@ -114,15 +134,22 @@ __all__ = [
     "Preparation",
     "Recipe",
     "Run",
+    "Share",
     "StaleWarning",
     "TrainingError",
+    "Weight",
+    "Width",
     "ZooError",
     "__version__",
     "constant_then_linear",
+    "cosine",
     "evaluate",
     "hookimpl",
     "list_models",
     "load",
+    "log_loss_fake",
+    "log_loss_real",
+    "normal_weights",
     "publish",
     "train",
     "train_all",

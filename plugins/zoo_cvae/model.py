@@ -26,16 +26,16 @@ class CVAE(nn.Module):
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=256)] = 28
-        channels: Annotated[int, Field(ge=1, le=4)] = 1
+        channels: zoo.Channels = 1
         names: Annotated[
             tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(min_length=2, max_length=1000)
         ] = DIGITS
         """Of the labels, in the order of their numbers in the data."""
-        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+        latent_dim: zoo.LatentDim = 16
         widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
         """Feature maps from the image inwards; each layer halves the side."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 128
-        completion_latent_dim: Annotated[int, Field(ge=1, le=1024)] = 50
+        completion_latent_dim: zoo.LatentDim = 50
         completion_hidden: Annotated[int, Field(ge=1, le=4096)] = 500
         """Units of both hidden layers of each of the four nets that complete."""
         generation_sees_x: bool = True

@@ -5,10 +5,7 @@ prior, recognition and generation nets together on the bound, on the Gaussian st
 mixture of the two.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 
 import zoo
 from zoo_cvae.completion import draw_mask
@@ -23,7 +20,7 @@ def train(
     steps: int = 50_000,
     baseline_steps: int = 10_000,
     lr: float = 1e-3,
-    alpha: Annotated[float, Field(ge=0, le=1)] = 1.0,
+    alpha: zoo.Share = 1.0,
 ) -> None:
     """Maximise the bounds with Adam at a constant step size; published with averaged weights, a run may end anywhere.
 

@@ -23,11 +23,11 @@ class CVAEGAN(nn.Module):
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=256)] = 28
-        channels: Annotated[int, Field(ge=1, le=4)] = 1
+        channels: zoo.Channels = 1
         names: Annotated[
             tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=2, max_length=1000)
         ] = tuple("0123456789")
-        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+        latent_dim: zoo.LatentDim = 16
         widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
         """Feature maps of every net from the image inwards; each layer halves the side."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 256

@@ -88,7 +88,7 @@ def train(
                 loss_GD, loss_GC = distance(D_r.mean(0), D_p.mean(0)), centre_distance(real, made, C_r, c_r, C_p, c_p)
             else:
                 with run.autocast():
-                    loss_GD, loss_GC = F.softplus(-D(x_p)[1]).mean(), F.cross_entropy(C(x_p)[1], c_p)
+                    loss_GD, loss_GC = zoo.log_loss_real(D(x_p)[1]), F.cross_entropy(C(x_p)[1], c_p)
             loss = loss + features * loss_features + mean_D * loss_GD + mean_C * loss_GC
             run.log(features=loss_features, L_GD=loss_GD, L_GC=loss_GC, spread_D=D_r.var(0).mean())
         run.minimize(loss, opt_EG)
@@ -97,7 +97,7 @@ def train(
 
 def discriminator_loss(real: Tensor, *made: Tensor) -> Tensor:
     """L_D = -E log D(x_r) - sum over kinds of made images of E log(1 - D(x)), from logits in float32."""
-    return F.softplus(-real).mean() + sum(F.softplus(logits).mean() for logits in made)
+    return sum((zoo.log_loss_fake(logits) for logits in made), zoo.log_loss_real(real))
 
 
 def features_of(net: FeatureNet, real: Tensor, *made: Tensor) -> list[Tensor]:

@@ -22,8 +22,8 @@ class CycleGAN(nn.Module):
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=8, le=512, multiple_of=4)] = 256
         """Of the training images; the nets are convolutional and take any sides that 4 divides."""
-        channels: Annotated[int, Field(ge=1, le=4)] = 3
-        width: Annotated[int, Field(ge=1, le=256)] = 64
+        channels: zoo.Channels = 3
+        width: zoo.Width = 64
         """Feature maps of the layers next to the image; the two further in have twice and four times as many."""
         blocks: Annotated[int, Field(ge=1, le=16)] = 9
         """Residual blocks: 9 in the paper, 6 for images of 128 pixels or less."""
@@ -69,7 +69,7 @@ class Generator(nn.Module):
         for wide, narrow in pairwise((4 * w, 2 * w, w)):
             layers += [upsample(wide, narrow, config.upsampling), norm(narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(w, c, 7), nn.Tanh())
-        self.apply(initialise)
+        self.apply(zoo.normal_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -109,7 +109,7 @@ class PatchDiscriminator(nn.Module):
         for narrow, wide, stride in zip(widths[:-1], widths[1:], strides, strict=True):
             blocks += [convolution(narrow, wide, 4, stride=stride, padding=1), norm(wide), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*blocks, nn.Conv2d(widths[-1], 1, 4, 1, 1))
-        self.apply(initialise)
+        self.apply(zoo.normal_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -130,11 +130,3 @@ def upsample(inputs: int, outputs: int, how: str) -> nn.Module:
 def norm(width: int) -> nn.Module:
     """Each feature map of each image to mean 0 and variance 1, in training and inference alike; nothing is learnt."""
     return nn.InstanceNorm2d(width)
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02) (appendix 7.1), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -19,12 +19,12 @@ def train(
     steps: int = 200_000,
     lr: float = 2e-4,
     beta1: float = 0.5,
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
-    cycle: Annotated[float, Field(ge=0)] = 10.0,
-    identity: Annotated[float, Field(ge=0)] = 0.5,
+    decay: zoo.Share = 0.5,
+    cycle: zoo.Weight = 10.0,
+    identity: zoo.Weight = 0.5,
     pool: Annotated[int, Field(ge=0, le=1000)] = 50,
     patch_layers: Annotated[int, Field(ge=1, le=5)] = 3,
-    patch_width: Annotated[int, Field(ge=1, le=256)] = 64,
+    patch_width: zoo.Width = 64,
 ) -> None:
     """Train G and F together against new D_X and D_Y; lr and beta1 are Adam's, for all nets (section 4).
 

@@ -6,9 +6,8 @@ LeakyReLU 0.2 everywhere in D.
 """
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
 import zoo
@@ -19,9 +18,9 @@ class DCGAN(nn.Module):
 
     class Config(zoo.Config):
         image_size: Literal[16, 28, 32, 64, 128] = 64
-        channels: Annotated[int, Field(ge=1, le=4)] = 3
-        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 100
-        width: Annotated[int, Field(ge=1, le=256)] = 128
+        channels: zoo.Channels = 3
+        latent_dim: zoo.LatentDim = 100
+        width: zoo.Width = 128
         """Feature maps of the layer next to the image, in G and D; each layer further from it doubles them."""
         kernel: Literal[4, 5] = 5
         """5 in the paper; 4, which divides the stride, in the popular port (fewer checkerboards, less work)."""
@@ -41,7 +40,7 @@ class DCGAN(nn.Module):
         for wide, narrow in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
             layers += [up(wide, narrow, config.kernel), nn.BatchNorm2d(narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, up(widths[0], config.channels, config.kernel, bias=True), nn.Tanh())
-        self.apply(initialise)
+        self.apply(zoo.normal_weights)
 
     def forward(self, z: Tensor) -> Tensor:
         """G(z): (n, latent_dim) in [-1, 1] -> (n, c, h, w) in (-1, 1)."""
@@ -62,7 +61,7 @@ class Discriminator(nn.Module):
         for narrow, wide in pairwise(widths):
             layers += [down(narrow, wide, config.kernel), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start * start, 1))
-        self.apply(initialise)
+        self.apply(zoo.normal_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x).squeeze(1)
@@ -83,17 +82,6 @@ def up(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Module:
 def down(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Module:
     """Halves the side exactly."""
     return nn.Conv2d(inputs, outputs, kernel, 2, (kernel - 1) // 2, bias=bias)
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02) (section 4), batch-norm gains N(1, 0.02) (the authors' code), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    if isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    bias = getattr(module, "bias", None)
-    if bias is not None:
-        nn.init.zeros_(bias)
 
 
 def draw_latent(config: DCGAN.Config, noise: zoo.AnyNoise) -> Tensor:

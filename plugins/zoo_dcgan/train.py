@@ -1,7 +1,6 @@
 """The alternating game of section 3 with the non-saturating generator loss (Goodfellow et al. 2014, section 3)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import zoo
@@ -39,21 +38,11 @@ def train(
         # D on a real batch and on a fake one, apart, so that batch norm sees each alone.
         with run.autocast():
             fake = G(draw_latent(G.config, run.noise(len(x)))).detach()
-            loss_D = real_loss(logits(x)) + fake_loss(logits(fake))
+            loss_D = zoo.log_loss_real(logits(x)) + zoo.log_loss_fake(logits(fake))
         run.minimize(loss_D, opt_D)
 
         # G on fresh latents, with the labels turned round.
         with run.autocast():
-            loss_G = real_loss(logits(G(draw_latent(G.config, run.noise(len(x))))))
+            loss_G = zoo.log_loss_real(logits(G(draw_latent(G.config, run.noise(len(x))))))
         run.minimize(loss_G, opt_G)
         run.log(loss_D=loss_D, loss_G=loss_G)
-
-
-def real_loss(logits: Tensor) -> Tensor:
-    """-E log D(x), from logits in float32."""
-    return F.softplus(-logits.float()).mean()
-
-
-def fake_loss(logits: Tensor) -> Tensor:
-    """-E log(1 - D(G(z)))."""
-    return F.softplus(logits.float()).mean()

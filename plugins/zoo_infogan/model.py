@@ -40,12 +40,12 @@ class InfoGAN(nn.Module):
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=8, le=64, multiple_of=4)] = 28
-        channels: Annotated[int, Field(ge=1, le=4)] = 1
-        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 62
+        channels: zoo.Channels = 1
+        latent_dim: zoo.LatentDim = 62
         categories: Annotated[int, Field(ge=2, le=100)] = 10
         styles: Annotated[int, Field(ge=1, le=16)] = 2
         """Continuous codes."""
-        width: Annotated[int, Field(ge=1, le=256)] = 64
+        width: zoo.Width = 64
         """Feature maps of the layer next to the image, in G and the trunk; the next has twice as many."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 1024
         """Units of the fully connected layer of G and of the trunk."""

@@ -52,7 +52,7 @@ def train(
         with run.autocast():
             fake = model.generate(codes)
             features = trunk(fake.detach())
-            loss_D = real_loss(D(trunk(x))) + fake_loss(D(features))
+            loss_D = zoo.log_loss_real(D(trunk(x))) + zoo.log_loss_fake(D(features))
             category, style = read_loss(model.read(features), codes)
         information = lambda_category * category + lambda_style * style
         run.minimize(loss_D + information if inform_trunk else loss_D, opt_D)
@@ -60,7 +60,7 @@ def train(
         # G on the same latents, with the labels turned round.
         with run.autocast():
             features = trunk(fake)
-            loss_G = real_loss(D(features))
+            loss_G = zoo.log_loss_real(D(features))
             category, style = read_loss(model.read(features), codes)
         run.minimize(loss_G + lambda_category * category + lambda_style * style, opt_G)
         run.log(loss_D=loss_D, loss_G=loss_G, category=category, style=style)
@@ -71,13 +71,3 @@ def read_loss(posterior: Posterior, codes: Codes) -> tuple[Tensor, Tensor]:
     category = F.cross_entropy(posterior.logits, codes.category)
     style = 0.5 * ((codes.style - posterior.mean).square() + math.log(2 * math.pi)).sum(1).mean()
     return category, style
-
-
-def real_loss(logits: Tensor) -> Tensor:
-    """-E log D(x), from logits in float32."""
-    return F.softplus(-logits.float()).mean()
-
-
-def fake_loss(logits: Tensor) -> Tensor:
-    """-E log(1 - D(G(z, c)))."""
-    return F.softplus(logits.float()).mean()

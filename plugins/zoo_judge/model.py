@@ -18,7 +18,7 @@ class Trunk(zoo.Config):
     """What both kinds of network are made of."""
 
     image_size: Annotated[int, Field(ge=16, le=256)] = 64
-    channels: Annotated[int, Field(ge=1, le=4)] = 3
+    channels: zoo.Channels = 3
     backbone: Literal["resnet10t", "resnet14t", "resnet18", "tf_efficientnet_lite0"] = "resnet10t"
     """A residual network with widths of its own (He et al. 2015), or EfficientNet-Lite0 (Tan and Le 2019)."""
     widths: Annotated[tuple[Width, ...], Field(min_length=4, max_length=4)] = (32, 64, 128, 256)

@@ -1,6 +1,5 @@
 """Supervised training with AdamW (Loshchilov and Hutter 2019) and a warm-up into half a cosine."""
 
-import math
 from typing import Annotated
 
 import torch
@@ -33,7 +32,7 @@ def train(
     if pretrained:
         start_from(model, pretrained)
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
+    schedule = zoo.cosine(optimizer, steps, warmup=steps // 20)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
     run.settle(lambda model, noise: model(batches.at(int(noise.categorical(len(batches))[0]))[0]))
 
@@ -62,7 +61,7 @@ def train_backbone(
     classifier = nn.Linear(model.net.num_features, classes)
     parameters = [*model.parameters(), *classifier.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
+    schedule = zoo.cosine(optimizer, steps, warmup=steps // 20)
     run.prepare(model=model, classifier=classifier, optimizer=optimizer, schedule=schedule, batches=batches)
 
     for _ in run.steps(steps):
@@ -73,12 +72,6 @@ def train_backbone(
         run.minimize(loss, optimizer)
         schedule.step()
         run.log(loss=loss)
-
-
-def rate(step: int, steps: int) -> float:
-    """Of the learning rate."""
-    warmup = max(1, steps // 20)
-    return min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def start_from(model: Judge, card: str) -> None:

@@ -31,7 +31,7 @@ class Pix2Pix(nn.Module):
         """Sets the number of layers: log2 of it each way, so that the innermost feature map is one pixel."""
         in_channels: Annotated[int, Field(ge=1, le=16)] = 3
         out_channels: Annotated[int, Field(ge=1, le=16)] = 3
-        width: Annotated[int, Field(ge=1, le=256)] = 64
+        width: zoo.Width = 64
         """Feature maps of the layer next to the image; each layer further from it doubles them, up to 8 times."""
 
     def __init__(self, config: Config) -> None:
@@ -48,7 +48,7 @@ class Pix2Pix(nn.Module):
             decoder.append(nn.Sequential(nn.ReLU(), up(2 * wide, narrow), norm(narrow)))
         decoder.append(nn.Sequential(nn.ReLU(), up(2 * widths[0], config.out_channels, bias=True), nn.Tanh()))
         self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
-        self.apply(initialise)
+        self.apply(zoo.normal_weights)
 
     def forward(self, x: Tensor, noise: zoo.AnyNoise | None = None) -> Tensor:
         """G(x, z): (n, in_channels, h, w) in [-1, 1] -> (n, out_channels, h, w) in [-1, 1].
@@ -99,7 +99,7 @@ class PatchDiscriminator(nn.Module):
                 nn.LeakyReLU(0.2),
             ]
         self.layers = nn.Sequential(*blocks, nn.Conv2d(widths[-1], 1, kernel, 1, padding))
-        self.apply(initialise)
+        self.apply(zoo.normal_weights)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return self.layers(torch.cat([x, y], dim=1))
@@ -122,14 +122,3 @@ def norm(width: int) -> nn.Module:
 def dropout(x: Tensor, noise: zoo.AnyNoise) -> Tensor:
     """Keeps half of the features and doubles them (inverted scaling), by masks that `noise` draws for each image."""
     return x * (noise.uniform(*x.shape[1:]) < 0.5) * 2
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02) (appendix 6.2), norm gains N(1, 0.02) (the authors' code), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    if isinstance(module, nn.InstanceNorm2d | nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    bias = getattr(module, "bias", None)
-    if bias is not None:
-        nn.init.zeros_(bias)

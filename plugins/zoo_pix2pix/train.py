@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -19,10 +18,10 @@ def train(
     steps: int = 100_000,
     lr: float = 2e-4,
     beta1: float = 0.5,
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
-    l1: Annotated[float, Field(ge=0)] = 100.0,
+    decay: zoo.Share = 0.5,
+    l1: zoo.Weight = 100.0,
     patch_layers: Annotated[int, Field(ge=0, le=5)] = 3,
-    patch_width: Annotated[int, Field(ge=1, le=256)] = 64,
+    patch_width: zoo.Width = 64,
 ) -> None:
     """Train G against a new D on pairs (x, y), x the input; lr and beta1 are Adam's, for both nets (section 3.3).
 
@@ -50,27 +49,17 @@ def train(
 
         # D, its objective halved so that it learns more slowly than G.
         with run.autocast():
-            loss_D = (real_loss(D(x, y)) + fake_loss(D(x, fake.detach()))) / 2
+            loss_D = (zoo.log_loss_real(D(x, y)) + zoo.log_loss_fake(D(x, fake.detach()))) / 2
         run.minimize(loss_D, opt_D)
 
         # G, on the same translation as in the authors' code.
         with run.autocast():
-            loss_G = real_loss(D(x, fake))
+            loss_G = zoo.log_loss_real(D(x, fake))
         distance = l1_distance(fake, y)
         run.minimize(loss_G + l1 * distance, opt_G)
         for schedule in schedules.values():
             schedule.step()
         run.log(loss_D=loss_D, loss_G=loss_G, l1=distance)
-
-
-def real_loss(logits: Tensor) -> Tensor:
-    """-E log D(x, y), the mean over images and patches, from logits in float32; for G, its non-saturating loss."""
-    return F.softplus(-logits.float()).mean()
-
-
-def fake_loss(logits: Tensor) -> Tensor:
-    """-E log(1 - D(x, G(x, z))), the mean over images and patches."""
-    return F.softplus(logits.float()).mean()
 
 
 def l1_distance(fake: Tensor, y: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class PixelCNN(nn.Module):
         channels: Literal[1, 3] = 1
         n_levels: Literal[2, 4, 16, 256] = 2
         """Values of a channel: 2 for binary images, 256 for 8-bit ones; others are rounded to so many."""
-        width: Annotated[int, Field(ge=1, le=256)] = 16
+        width: zoo.Width = 16
         """h: feature maps inside a residual block; between the blocks there are 2h."""
         blocks: Annotated[int, Field(ge=1, le=32)] = 15
         head: Annotated[int, Field(ge=1, le=2048)] = 32

@@ -1,9 +1,6 @@
 """Maximum likelihood with teacher forcing: all the pixels of an image are predicted at once from the real ones."""
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 
 import zoo
 from zoo_pixelcnn.model import PixelCNN
@@ -16,7 +13,7 @@ def train(
     *,
     steps: int = 100_000,
     lr: float = 1e-3,
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    decay: zoo.Share = 0.5,
 ) -> None:
     """Minimise the mean of -log p(x), in nats per image, by Adam.
 

@@ -21,10 +21,10 @@ class RealNVP(nn.Module):
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=128)] = 32
-        channels: Annotated[int, Field(ge=1, le=4)] = 3
+        channels: zoo.Channels = 3
         scales: Annotated[int, Field(ge=1, le=6)] = 4
         """Scales in all; each but the last halves the side, and after it half of the variables are done."""
-        width: Annotated[int, Field(ge=1, le=256)] = 32
+        width: zoo.Width = 32
         """Feature maps of s and t at the image's resolution; each halving of the side doubles them."""
         blocks: Annotated[int, Field(ge=1, le=16)] = 2
         """Residual blocks of each s, t net."""

@@ -1,11 +1,9 @@
 """Maximum likelihood (section 4.1): fresh noise in each pixel's cell, Adam, a bound on the gradient's norm."""
 
 import math
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
-from torch import Tensor
 
 import zoo
 from zoo_realnvp.model import Conv, Coupling, RealNVP
@@ -20,7 +18,7 @@ def train(
     lr: float = 1e-3,
     weight_decay: float = 5e-5,
     clip: float = 100.0,
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    decay: zoo.Share = 0.5,
 ) -> None:
     """Minimise bits per dimension by Adam.
 
@@ -28,10 +26,10 @@ def train(
     decay: the share of the run, at its end, over which lr falls linearly to 0.
     """
     scaled = [m for m in model.modules() if isinstance(m, Conv | Coupling)]
-    scales: list[Tensor] = [m.g if isinstance(m, Conv) else m.scale for m in scaled]
+    scales = [m.g if isinstance(m, Conv) else m.scale for m in scaled]
     ids = {id(scale) for scale in scales}
     others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
-    groups = [{"params": scales, "weight_decay": weight_decay}, {"params": others}]
+    groups: list[dict[str, Any]] = [{"params": scales, "weight_decay": weight_decay}, {"params": others}]
     optimizer = torch.optim.Adam(groups, lr, fused=True)
     schedule = zoo.constant_then_linear(optimizer, steps, decay)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)

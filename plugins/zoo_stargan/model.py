@@ -25,8 +25,8 @@ class StarGAN(nn.Module):
 
     class Config(zoo.Config):
         image_size: Literal[16, 32, 64, 128, 256] = 128
-        channels: Annotated[int, Field(ge=1, le=4)] = 3
-        width: Annotated[int, Field(ge=1, le=256)] = 64
+        channels: zoo.Channels = 3
+        width: zoo.Width = 64
         """Feature maps of G's first layer; its residual blocks have four times as many."""
         blocks: Annotated[int, Field(ge=1, le=16)] = 6
         """Residual blocks of G."""

@@ -10,8 +10,6 @@ from torch import Tensor
 import zoo
 from zoo_stargan.model import Discriminator, StarGAN
 
-Weight = Annotated[float, Field(ge=0)]
-
 
 def train(
     model: StarGAN,
@@ -21,13 +19,13 @@ def train(
     steps: int = 200_000,
     lr: float = 1e-4,
     beta1: float = 0.5,
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    decay: zoo.Share = 0.5,
     n_critic: Annotated[int, Field(ge=1)] = 5,
-    lambda_cls: Weight = 1.0,
-    lambda_rec: Weight = 10.0,
-    lambda_gp: Weight = 10.0,
+    lambda_cls: zoo.Weight = 1.0,
+    lambda_rec: zoo.Weight = 10.0,
+    lambda_gp: zoo.Weight = 10.0,
     lr_classifier: float = 1e-3,
-    d_width: Annotated[int, Field(ge=1, le=256)] = 64,
+    d_width: zoo.Width = 64,
     d_layers: Annotated[int, Field(ge=1, le=8)] = 6,
 ) -> None:
     """Train G against a new D on images with attributes (n, k) of 0 and 1. A step is one of D; G's are every n_critic.

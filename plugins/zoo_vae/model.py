@@ -22,8 +22,8 @@ class VAE(nn.Module):
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=256)] = 28
-        channels: Annotated[int, Field(ge=1, le=4)] = 1
-        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 20
+        channels: zoo.Channels = 1
+        latent_dim: zoo.LatentDim = 20
         widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
         """Feature maps from the image inwards; each layer halves the side."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 256

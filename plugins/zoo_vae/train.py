@@ -1,6 +1,5 @@
 """Auto-encoding variational Bayes, algorithm 1, with estimator B and one draw of z per image."""
 
-import math
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ def train(
     warmup: steps over which the KL term's weight rises from 0 to 1 (Bowman et al. 2016); 0 trains the bound throughout.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
+    schedule = zoo.cosine(optimizer, steps)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
     def settle(model: Any, noise: zoo.Noise) -> None:

@@ -7,9 +7,8 @@ batch norm would tie to its batch mates (section 4). Layer norm is its substitut
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
 import zoo
@@ -20,11 +19,11 @@ class WGANGP(nn.Module):
 
     class Config(zoo.Config):
         image_size: Literal[16, 28, 32, 64] = 64
-        channels: Annotated[int, Field(ge=1, le=4)] = 3
-        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 128
+        channels: zoo.Channels = 3
+        latent_dim: zoo.LatentDim = 128
         architecture: Literal["dcgan", "resnet"] = "dcgan"
         """Strided convolutions; or residual blocks: appendix F's net up to 32x32, the authors' "good" net for 64x64."""
-        width: Annotated[int, Field(ge=1, le=256)] = 64
+        width: zoo.Width = 64
         """Feature maps next to the image, in G and critic; the authors' is 128 for 32x32, else 64."""
         kernel: Literal[4, 5] = 5
         """Of strided convolutions: 5 as the authors', or 4, which divides the stride and is less work."""

@@ -21,7 +21,7 @@ def train(
     lr: float = 1e-4,
     beta1: float = 0.5,
     beta2: float = 0.9,
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.0,
+    decay: zoo.Share = 0.0,
     layer_norm: bool = False,
     dequantize: bool = False,
 ) -> None:

@@ -10,7 +10,7 @@ from recording import Recorder
 from torch import Tensor, nn
 from zoo_dcgan.augment import augment, cutout, translation
 from zoo_dcgan.model import DCGAN, Discriminator, down, draw_latent, up
-from zoo_dcgan.train import fake_loss, real_loss, train
+from zoo_dcgan.train import train
 
 import zoo
 from zoo.data.batches import Batches
@@ -46,8 +46,8 @@ def black_and_white() -> Batches:
 
 @pytest.mark.parametrize(("logit", "expected"), [(0.0, 0.693147), (4.0, 0.018150), (-4.0, 4.018150)])
 def test_the_loss_of_a_real_image_takes_one_sigmoid_of_the_logit(logit: float, expected: float) -> None:
-    assert real_loss(torch.full((5,), logit)).item() == pytest.approx(expected, abs=1e-6)
-    assert fake_loss(torch.full((5,), -logit)).item() == pytest.approx(expected, abs=1e-6)
+    assert zoo.log_loss_real(torch.full((5,), logit)).item() == pytest.approx(expected, abs=1e-6)
+    assert zoo.log_loss_fake(torch.full((5,), -logit)).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_discriminator_gives_logits_not_probabilities() -> None:
@@ -62,18 +62,18 @@ def test_the_discriminator_gives_logits_not_probabilities() -> None:
 
 def test_at_equilibrium_the_losses_are_2_ln_2_and_ln_2() -> None:
     undecided = torch.zeros(3)
-    assert (real_loss(undecided) + fake_loss(undecided)).item() == pytest.approx(1.386294, abs=1e-6)
-    assert real_loss(undecided).item() == pytest.approx(0.693147, abs=1e-6)
+    assert (zoo.log_loss_real(undecided) + zoo.log_loss_fake(undecided)).item() == pytest.approx(1.386294, abs=1e-6)
+    assert zoo.log_loss_real(undecided).item() == pytest.approx(0.693147, abs=1e-6)
 
 
 def test_the_generator_loss_does_not_saturate() -> None:
     logit = torch.logit(torch.tensor([0.01])).requires_grad_()
-    (slope,) = torch.autograd.grad(real_loss(logit), logit)
+    (slope,) = torch.autograd.grad(zoo.log_loss_real(logit), logit)
     assert slope.item() == pytest.approx(-0.99, abs=1e-6)
 
 
 def test_the_losses_are_exact_for_logits_in_bfloat16() -> None:
-    assert real_loss(torch.full((4096,), 4.0, dtype=torch.bfloat16)).item() == pytest.approx(0.018150, abs=1e-6)
+    assert zoo.log_loss_real(torch.full((4096,), 4.0, dtype=torch.bfloat16)).item() == pytest.approx(0.018150, abs=1e-6)
 
 
 def test_the_best_discriminator_of_two_gaussians_is_found() -> None:
@@ -85,14 +85,14 @@ def test_the_best_discriminator_of_two_gaussians_is_found() -> None:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = real_loss(D(real)) + fake_loss(D(fake))
+        loss = zoo.log_loss_real(D(real)) + zoo.log_loss_fake(D(fake))
         loss.backward()
         return loss
 
     optimizer.step(closure)
     with torch.no_grad():
         found = D(torch.tensor([[-1.0], [0.0], [1.0], [2.0], [3.0]])).sigmoid().flatten()
-        value = -(real_loss(D(real)) + fake_loss(D(fake))).item()
+        value = -(zoo.log_loss_real(D(real)) + zoo.log_loss_fake(D(fake))).item()
     assert found.tolist() == pytest.approx([0.9820, 0.8808, 0.5, 0.1192, 0.0180], abs=1e-3)
     assert value == pytest.approx(2 * 0.33683 - 2 * math.log(2), abs=1e-4)
     assert value == pytest.approx(-0.71263, abs=1e-4)

@@ -12,7 +12,7 @@ from recording import Recorder
 from torch import Tensor, nn
 from zoo_pix2pix.edges import edges
 from zoo_pix2pix.model import DROPPED, PatchDiscriminator, Pix2Pix, dropout
-from zoo_pix2pix.train import fake_loss, l1_distance, real_loss, train
+from zoo_pix2pix.train import l1_distance, train
 
 import zoo
 from zoo.card.config import CardDraft
@@ -284,13 +284,13 @@ def test_the_discriminator_learns_which_input_belongs_to_an_output() -> None:
     optimizer = torch.optim.Adam(D.parameters(), 2e-3, (0.5, 0.999))
     for step in range(40):
         y = 2 * pictures(16, seed=step) - 1
-        loss = real_loss(D(-y, y)) + fake_loss(D(-y.roll(1, 0), y))
+        loss = zoo.log_loss_real(D(-y, y)) + zoo.log_loss_fake(D(-y.roll(1, 0), y))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     y = 2 * pictures(16, seed=100) - 1
     with torch.no_grad():
-        assert real_loss(D(-y, y)) < 0.5 * real_loss(D(-y.roll(1, 0), y))
+        assert zoo.log_loss_real(D(-y, y)) < 0.5 * zoo.log_loss_real(D(-y.roll(1, 0), y))
 
 
 # The losses.
@@ -298,24 +298,24 @@ def test_the_discriminator_learns_which_input_belongs_to_an_output() -> None:
 
 def test_the_loss_is_a_mean_over_patches_and_not_of_the_mean_patch() -> None:
     logits = torch.tensor([5.0, -5.0]).view(1, 1, 1, 2)
-    assert real_loss(logits).item() == pytest.approx(2.5067, abs=1e-4)
-    assert real_loss(logits.mean()).item() == pytest.approx(0.6931, abs=1e-4)
-    assert fake_loss(logits).item() == pytest.approx(2.5067, abs=1e-4)
+    assert zoo.log_loss_real(logits).item() == pytest.approx(2.5067, abs=1e-4)
+    assert zoo.log_loss_real(logits.mean()).item() == pytest.approx(0.6931, abs=1e-4)
+    assert zoo.log_loss_fake(logits).item() == pytest.approx(2.5067, abs=1e-4)
 
 
 def test_the_generator_has_a_gradient_where_the_discriminator_is_sure() -> None:
     """-log D: about -1 at D = 0.01, where log(1 - D) would give -0.01."""
     logit = torch.tensor(math.log(0.01 / 0.99), requires_grad=True)
-    real_loss(logit).backward()
+    zoo.log_loss_real(logit).backward()
     assert logit.grad is not None
     assert logit.grad.item() == pytest.approx(-0.99, abs=1e-4)
 
 
 def test_losses_are_taken_in_float32() -> None:
     logits = torch.tensor([9.0, -9.0], dtype=torch.bfloat16)
-    for loss in (real_loss(logits), fake_loss(logits), l1_distance(logits, logits.float() + 0.1)):
+    for loss in (zoo.log_loss_real(logits), zoo.log_loss_fake(logits), l1_distance(logits, logits.float() + 0.1)):
         assert loss.dtype == torch.float32
-    assert real_loss(logits).item() == pytest.approx((9 + 2 * math.log1p(math.exp(-9))) / 2, rel=1e-5)
+    assert zoo.log_loss_real(logits).item() == pytest.approx((9 + 2 * math.log1p(math.exp(-9))) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4, 4), (8, 3, 16, 16)])

@@ -17,8 +17,8 @@ class Generator(nn.Module):
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=64)] = 28
-        channels: Annotated[int, Field(ge=1, le=4)] = 1
-        latent_dim: Annotated[int, Field(ge=1, le=1024)] = 100
+        channels: zoo.Channels = 1
+        latent_dim: zoo.LatentDim = 100
         widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=6)] = (256, 512, 1024)
         """Units of the hidden layers from z to the image; D has the same, mirrored."""
 
