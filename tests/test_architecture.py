@@ -19,7 +19,7 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 # A room, which is a folder or a file of zoo/, imports only from floors below its own, in its functions too.
 FLOORS = (
     {"_version", "errors"},
-    {"files", "devices", "noise", "schedules", "losses", "init"},
+    {"files", "devices", "extras", "noise", "schedules", "losses", "init"},
     {"family"},
     {"images", "card"},
     {"data", "hub", "scaffold"},
@@ -63,6 +63,7 @@ LIGHT = {
         "__init__.py",
         "_version.py",
         "errors.py",
+        "extras.py",
         "card/names.py",
         "family/conditions.py",
         "family/spec.py",

@@ -20,6 +20,10 @@ class PluginError(ZooError):
     """A plugin that was set aside, or a spec that breaks the contract."""
 
 
+class MissingExtraError(ZooError, ImportError):
+    """What is asked for needs packages that come with an extra, which is not installed; `hint` is the line to type."""
+
+
 class CapabilityError(ZooError, AttributeError):
     """The model cannot do that; an AttributeError, so `hasattr(model, "encode")` answers honestly."""
 

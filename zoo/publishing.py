@@ -13,6 +13,7 @@ from zoo.card.config import read_config
 from zoo.card.names import LIMITS
 from zoo.errors import FormatError, HubError
 from zoo.evaluation.verification import verify
+from zoo.extras import require
 from zoo.files import sha256
 from zoo.hub import places as hub
 from zoo.hub import upload
@@ -72,9 +73,11 @@ def draft(
 
     tag: of the commit, which must not be taken by another one. private: for a repository that is made. key: a private
     key (PEM) that signs the card.
-    Raises FormatError for a card that does not hold what it says, NotFoundError, InputError and HubError.
+    Raises FormatError for a card that does not hold what it says, MissingExtraError, NotFoundError, InputError and
+    HubError.
     """
     check_names(to, tag)
+    require("evaluate", "verifying what is published")
     source = hub.locate(name)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / read_config(source).name

@@ -33,8 +33,7 @@ from zoo.testing import Case
 from zoo.training import pictures
 
 MAX_CARD = 16_000_000
-MAX_CARDS = 90_000_000
-"""Bytes; the bundled cards travel with every clone and every wheel."""
+"""Bytes; a card travels with every clone. tests/test_wheels.py weighs what goes to the package index."""
 
 DISTANCE = Metric(
     name="sliced_wasserstein",
@@ -569,10 +568,6 @@ def test_a_bundled_card_has_figures_costs_limits_and_terms(name: str) -> None:
 @pytest.mark.parametrize("name", names())
 def test_a_bundled_card_is_small(name: str) -> None:
     assert size(bundled()[name]) < MAX_CARD
-
-
-def test_all_bundled_cards_are_small_together() -> None:
-    assert sum(size(folder) for folder in bundled().values()) < MAX_CARDS
 
 
 def size(folder: Path) -> int:

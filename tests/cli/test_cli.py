@@ -172,6 +172,22 @@ def test_list_shows_every_recipe_with_its_state(run: Callable[..., Any], monkeyp
     assert states == {name: "trainable" if name in registry().recipes else "converted" for name in states}
 
 
+def test_list_says_where_the_weights_of_a_card_would_come_from(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "bundled", dict)
+    monkeypatch.setattr(hub, "elsewhere", lambda: {"dcgan-celeba": Path("somewhere")})
+
+    def states() -> dict[str, str]:
+        return {entry["name"]: entry["state"] for entry in json.loads(run("list", "--json").stdout)}
+
+    monkeypatch.delenv("ZOO_NAMESPACE", raising=False)
+    assert states()["dcgan-celeba"] == "in genzoo-cards"
+    monkeypatch.setenv("ZOO_NAMESPACE", "us")
+    assert states()["dcgan-celeba"] == "on the Hub: us/dcgan-celeba"
+    assert states()["vae-mnist"] == "trainable"
+
+
 def test_list_can_keep_to_one_family_and_suggests_for_an_unknown_one(run: Callable[..., Any]) -> None:
     assert {e["family"] for e in json.loads(run("list", "--family", "dcgan", "--json").stdout)} == {"dcgan"}
     wrong = run("list", "--family", "dcgn")

@@ -210,11 +210,11 @@ def test_any_timm_model_whose_weights_are_at_hand_serves(monkeypatch: pytest.Mon
     assert len(eyes.weights) == 64
 
 
-def test_inception_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmetrics.image.fid._TORCH_FIDELITY_AVAILABLE", False)
+def test_inception_whose_weights_cannot_be_fetched_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(zoo.InputError, match="inception") as caught:
         find_backbone("inception", torch.device("cpu"))
-    assert "pip install torch-fidelity" in str(caught.value.hint)
+    assert "torch-fidelity fetches its weights once" in str(caught.value.hint)
 
 
 def test_the_digest_of_a_network_tells_one_weight_from_another() -> None:

@@ -746,7 +746,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(
     assert len(told) == 2
     for message, hint in told:
         assert package in message
-        assert hint == 'pip install "genzoo[sign]"'
+        assert hint == "pip install 'genzoo[sign]'"
 
 
 def test_a_signature_that_cannot_be_written_leaves_the_old_one(

@@ -21,7 +21,7 @@ def list_(
     """Cards that load by name, and recipes to train."""
     from zoo.cli.terminal import pick, show
     from zoo.family.registry import cards_of, registry
-    from zoo.hub.places import bundled
+    from zoo.hub.places import origin
 
     found = registry()
     entries = [
@@ -30,7 +30,7 @@ def list_(
             "family": spec.name,
             "task": spec.task,
             "capabilities": [*spec.capabilities],
-            "state": "bundled" if name in bundled() else "trainable" if name in found.recipes else "converted",
+            "state": origin(name) or ("trainable" if name in found.recipes else "converted"),
             "summary": summary,
         }
         for spec in ([found.spec(family)] if family else found.specs.values())
@@ -62,6 +62,8 @@ def info(
         for line in hub.order(name):
             typer.echo(line, err=True)
         return typer.echo(hub.locate(name))
+    if name in hub.elsewhere() and not hub.namespace():
+        return _show_card(hub.elsewhere()[name], as_json)
     if name in hub.bundled() or hub.namespace() or name not in registry().recipes:
         return _show_card(hub.locate(name), as_json)
     spec, recipe = registry().recipes[name]

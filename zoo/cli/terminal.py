@@ -64,15 +64,17 @@ def pick(entries: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[list
 def card_rows(config: "CardConfig", spec: ModelSpec, conditions: Mapping[str, Condition], folder: Path) -> list[Facet]:
     """What any card says: all that loading needs."""
     from zoo.card.names import WEIGHTS
+    from zoo.hub.places import origin
 
-    size = (folder / WEIGHTS).stat().st_size / 1e6
+    weights, what = folder / WEIGHTS, f"{config.weights.dtype}, sha256 {config.weights.sha256[:16]}..."
+    size = f"{weights.stat().st_size / 1e6:.3g} MB of" if weights.is_file() else f"{origin(config.name)}, not here:"
     return [
         ("card", config.name),
         *_family(spec),
         ("images", _images(config.preparation)),
         *[(f"condition {name}", kind.text()) for name, kind in conditions.items()],
         ("model", _settings(config.config)),
-        ("weights", f"{size:.3g} MB of {config.weights.dtype}, sha256 {config.weights.sha256[:16]}..."),
+        ("weights", f"{size} {what}"),
         ("folder", str(folder)),
     ]
 
@@ -108,7 +110,8 @@ def _cost(cost: "Cost") -> str:
     from zoo.card.facts import megabytes
 
     memory = f", {megabytes(cost.memory)} of memory at the peak" if cost.memory else ""
-    return f"{cost.parameters:,} parameters; 16 images in {cost.seconds:.2g} s{memory} on {cost.machine}"
+    size = f"{cost.parameters:,} parameters, {megabytes(cost.bytes)}"
+    return f"{size}; 16 images in {cost.seconds:.2g} s{memory} on {cost.machine}"
 
 
 def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:

@@ -92,11 +92,9 @@ def _inception(device: torch.device) -> Backbone:
 
     try:
         net: Any = NoTrainInceptionV3("inception-v3-compat", ["2048"]).eval().to(device)
-    except Exception as error:  # the package is missing, or its weights cannot be fetched
+    except Exception as error:  # its weights cannot be fetched
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"backbone 'inception': {reason}", "pip install torch-fidelity; it fetches them once."
-        ) from error
+        raise InputError(f"backbone 'inception': {reason}", "torch-fidelity fetches its weights once.") from error
 
     def look(images: Tensor) -> Tensor:
         x = images if images.shape[1] == 3 else images.mean(1, keepdim=True).expand(-1, 3, -1, -1)

@@ -19,6 +19,7 @@ from zoo.evaluation.cost import cost
 from zoo.evaluation.features import Backbone, Statistics
 from zoo.evaluation.measures import measures, moments
 from zoo.evaluation.neighbours import check_neighbours, show_neighbours
+from zoo.extras import require
 from zoo.family.registry import registry
 from zoo.hub import places as hub
 from zoo.model import Model, load
@@ -52,11 +53,14 @@ def evaluate(
     limit: the first so many images of each split, for a quick look; such figures are not written.
     neighbours: a picture file for the first samples, each above its nearest training images. It shows images of the
     data set, so it cannot be put into a card.
+
+    Raises MissingExtraError, NotFoundError for an unknown card, InputError, and DataError for data that are not there.
     """
     if write and limit is not None:
         raise InputError(
             "figures on a part of the test split are not written to a card", "Leave --limit or --write out."
         )
+    require("evaluate", "evaluation")
     started, place = time.perf_counter(), hub.find(name)
     if write and place.repo:  # its files are those of a commit: what is written there would be fetched away again
         hint = f"Save a copy first: zoo.load({str(name)!r}).save_pretrained('copy'), then evaluate ./copy."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.card.facts import Facts
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, MissingExtraError, ZooError
 from zoo.model import Model
 
 Value = str | float
@@ -53,6 +53,8 @@ def guarded(what: str, checks: Callable[[], list[Check]]) -> list[Check]:
 
 
 def failed(what: str, error: Exception) -> Check:
+    if isinstance(error, MissingExtraError):  # no fault of the card
+        return Check(what, "skipped", why=str(error))
     return Check(what, "fail", why=str(error) if isinstance(error, ZooError) else f"{type(error).__name__}: {error}")
 
 

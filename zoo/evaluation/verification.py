@@ -9,6 +9,7 @@ from zoo.card.names import PICTURE, README, SIGNATURE
 from zoo.devices import pick_device
 from zoo.evaluation import checks
 from zoo.evaluation.report import Card, Check, failed, guarded
+from zoo.extras import require
 from zoo.hub import places as hub
 from zoo.model import load
 
@@ -40,8 +41,11 @@ def verify(
 
     data: a data set, by Hub name or folder, on whose test split all figures are measured again. judge: the card of the
     judge, where it is not bundled. key: a publisher's public key (PEM), whose signature the card must bear.
-    Raises NotFoundError for an unknown card, InputError for a device and DataError for a data set that is not there.
+    Raises NotFoundError for an unknown card, InputError for a device, DataError for a data set that is not there, and
+    MissingExtraError if data cannot be read; any other check that an extra is missing for is skipped.
     """
+    if data is not None:
+        require("evaluate", "measuring again")
     pick_device(device)
     folder = hub.locate(name)
     found: list[Check] = _signature(folder, key)

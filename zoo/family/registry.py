@@ -14,7 +14,8 @@ from typing import Any
 import pluggy
 
 from zoo._version import DISTRIBUTION
-from zoo.errors import InputError, NotFoundError, PluginError, did_you_mean
+from zoo.errors import InputError, MissingExtraError, NotFoundError, PluginError, did_you_mean
+from zoo.extras import bringing, install
 from zoo.family import hookspecs
 from zoo.family.spec import API_VERSION, ModelSpec, Recipe, check_spec
 
@@ -51,6 +52,10 @@ class Plugin:
         return Path(next(iter(paths))) if paths else None
 
 
+CARDS = "-cards"
+"""Stands behind a distribution's name in the names of those that hold cards of its families and no code."""
+
+
 class Registry:
     """The families of all installed plugins. `specs` maps family -> spec, `plugins` records every entry point."""
 
@@ -83,7 +88,7 @@ class Registry:
             self.specs.update({spec.name: spec for spec in specs})
             self.recipes.update({recipe.name: (spec, recipe) for spec in specs for recipe in spec.recipes})
             record["families"] = tuple(spec.name for spec in specs)
-            record["api"] = min(spec.api for spec in specs)
+            record["api"] = min((spec.api for spec in specs), default=API_VERSION)
         record["seconds"] = time.perf_counter() - started
         self.plugins.append(Plugin(point.name, point.value, distribution, version, **record))
 
@@ -120,10 +125,20 @@ class Registry:
         self.refuse_set_aside(name)
         raise NotFoundError(f"no recipe {name!r}", self._hint(name, self.recipes))
 
-    def packaged_cards(self) -> dict[str, Path]:
-        """Where the packages of plugins may hold cards of their recipes: `cards/NAME`, beside the plugin's modules."""
-        folders = {name: self.provider(spec.name).folder for spec in self.specs.values() for name in cards_of(spec)}
-        return {name: folder / "cards" / name for name, folder in folders.items() if folder is not None}
+    def packaged_cards(self) -> Iterator[tuple[str, Path]]:
+        """Where the packages of plugins may hold the cards of a family, each with its name: `cards/NAME`, beside the
+        modules of the family's plugin, then in packages of cards alone that are called after its distribution."""
+        for spec in self.specs.values():
+            owner = self.provider(spec.name)
+            alone = [plugin for plugin in self.plugins if _holds_cards_of(plugin, owner.distribution)]
+            folders = [plugin.folder for plugin in (owner, *alone) if plugin.folder is not None]
+            yield from ((name, folder / "cards" / name) for name in cards_of(spec) for folder in folders)
+
+    def package_of_cards(self, card: str) -> str:
+        """The distribution that holds a card if that of its family does not: called like it, with `-cards` behind."""
+        families = (spec.name for spec in self.specs.values() if card in cards_of(spec))
+        owners = (self.provider(family).distribution for family in families)
+        return next(owners, DISTRIBUTION) + CARDS
 
     def refuse_set_aside(self, name: str) -> None:
         """PluginError with the reason if a plugin that was set aside would have provided this family or card."""
@@ -151,6 +166,8 @@ class Registry:
 def _specs(point: EntryPoint) -> list[ModelSpec]:
     """What a plugin's hook returns, unchecked."""
     module = point.load()
+    if _is_cards_alone(module):
+        return []
     # A manager of its own: nothing that a broken plugin leaves behind in pluggy can reach the next one.
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -167,6 +184,16 @@ def _specs(point: EntryPoint) -> list[ModelSpec]:
     if not specs:
         raise PluginError("zoo_models() returned no ModelSpec")
     return specs
+
+
+def _is_cards_alone(module: Any) -> bool:
+    """Whether a package is a folder `cards` without a line of code."""
+    has_code = getattr(module, "__file__", None) is not None
+    return not has_code and any((Path(path) / "cards").is_dir() for path in getattr(module, "__path__", ()))
+
+
+def _holds_cards_of(plugin: Plugin, distribution: str) -> bool:
+    return not plugin.families and plugin.distribution.startswith(distribution + CARDS)
 
 
 def cards_of(spec: ModelSpec) -> dict[str, str]:
@@ -256,12 +283,15 @@ def _entry_points_of(distribution: Distribution) -> Iterator[EntryPoint]:
 
 
 def resolve(where: str) -> Any:
-    """The object behind an import string. PluginError naming it, and whose it is, when it cannot be imported."""
+    """The object behind an import string. PluginError naming it, and whose it is, when it cannot be imported; for want
+    of a package that an extra brings MissingExtraError."""
     module, _, attribute = where.partition(":")
     try:
         return getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:  # a family's module may raise anything at import
         plugin = registry().origin(where)
         whose = f" of {plugin.distribution} {plugin.version}" if plugin else ""
-        message = f"cannot import {where!r}{whose}: {_reason(error)}"
+        message, extra = f"cannot import {where!r}{whose}: {_reason(error)}", bringing(error)
+        if extra:
+            raise MissingExtraError(message, install(extra=extra)) from error
         raise PluginError(message, _mend(plugin) if plugin else None) from error

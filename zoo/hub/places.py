@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from zoo.card.names import CONFIG
+from zoo.card.names import CONFIG, FACTS, NEEDED
 from zoo.errors import HubError, InputError, NotFoundError, did_you_mean
+from zoo.extras import install
 from zoo.family.registry import registry
 
 Name = str | os.PathLike[str]
@@ -26,16 +27,33 @@ class Place:
 
 @cache
 def bundled() -> dict[str, Path]:
-    """The cards that come with what is installed.
+    """The cards that come with what is installed: folders by name. A name that two packages hold is one card."""
+    return _holding(NEEDED)
 
-    Ours are in a wheel inside the package, in a clone beside it; those of other plugins are `cards/NAME` in their
-    packages, each a card of one of the plugin's own recipes.
-    """
+
+@cache
+def elsewhere() -> dict[str, Path]:
+    """The cards of which only the config and the facts are installed; the weights come with another package."""
+    here = _holding(NEEDED)
+    return {name: folder for name, folder in _holding((CONFIG, FACTS)).items() if name not in here}
+
+
+def _holding(files: tuple[str, ...]) -> dict[str, Path]:
+    """By name, the first folder for a card that holds these files."""
+    found: dict[str, Path] = {}
+    for name, folder in _folders():
+        if all((folder / file).is_file() for file in files):
+            found.setdefault(name, folder)
+    return dict(sorted(found.items()))
+
+
+def _folders() -> Iterator[tuple[str, Path]]:
+    """Where cards may be, each place with the card's name: ours in a wheel inside the package, in a clone beside it;
+    then those of plugins."""
     package = Path(__file__).resolve().parent.parent
     roots = [root for root in (package / "_cards", package.parent / "cards") if root.is_dir()]
-    ours = {path.name: path for root in roots[:1] for path in root.iterdir()}
-    found = registry().packaged_cards() | ours
-    return {name: path for name, path in sorted(found.items()) if (path / CONFIG).is_file()}
+    yield from ((folder.name, folder) for root in roots[:1] for folder in root.iterdir())
+    yield from registry().packaged_cards()
 
 
 def namespace() -> str | None:
@@ -103,13 +121,24 @@ def order(name: Name) -> Iterator[str]:
     path, repo = _is_path(name, text), repository(text)
     ours = not path and revision is None and text in bundled()
     yield f"1. folder: {'this one' if path else 'none of that name'}"
-    yield f"2. bundled: {'this one' if ours else 'not asked' if path or revision else 'none of that name'}"
+    missing = f"none here, {registry().package_of_cards(text)} has it" if text in elsewhere() else "none of that name"
+    yield f"2. bundled: {'this one' if ours else 'not asked' if path or revision else missing}"
     if path or ours:
         yield "3. Hub: not asked"
     elif repo is None:
         yield "3. Hub: not asked; ZOO_NAMESPACE would say whose repository a short name is"
     else:
         yield f"3. Hub: {repo} at {revision or 'main'}"
+
+
+def origin(card: str) -> str:
+    """Where a card comes from that is known here, in words; empty if nothing here says that there is one."""
+    if card in bundled():
+        return "bundled"
+    if card not in elsewhere():
+        return ""
+    repo = repository(card)
+    return f"on the Hub: {repo}" if repo else f"in {registry().package_of_cards(card)}"
 
 
 def repository(text: str) -> str | None:
@@ -149,6 +178,9 @@ def _unknown(text: str, revision: str | None) -> NotFoundError:
     if revision is not None:
         hint = f"Say whose it is: org/{text}@{revision}, or set ZOO_NAMESPACE=org."
         return NotFoundError(f"{text}@{revision}: a revision is of a repository on the Hub", hint)
+    if text in elsewhere():
+        package = registry().package_of_cards(text)
+        return NotFoundError(f"card {text!r} is in the package {package}, which is not installed", install(package))
     if text in registry().recipes:
         return NotFoundError(
             f"card {text!r} has a recipe but no weights here",

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.card.names import LIMITS, NEEDED, SIGNATURE, SIGNED
-from zoo.errors import FormatError, InputError, NotFoundError, ZooError
+from zoo.errors import FormatError, InputError, MissingExtraError, NotFoundError, ZooError
+from zoo.extras import install
 from zoo.files import parse_json, read_json, write_atomically
 
 PASSWORD = "ZOO_KEY_PASSWORD"
@@ -133,9 +134,8 @@ def _library() -> Any:
     try:
         import model_signing
     except ImportError as error:  # of pyOpenSSL too, which the library imports and does not ask for
-        raise ZooError(
-            f"signatures need packages that are not installed: {error}", 'pip install "genzoo[sign]"'
-        ) from error
+        message = f"signatures need packages that are not installed: {error}"
+        raise MissingExtraError(message, install(extra="sign")) from error
     return model_signing
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo.errors import ZooError
+from zoo.extras import require
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec
 from zoo.testing import declarations as _of_declarations  # noqa: F401  (importing them registers their laws)
@@ -109,7 +110,8 @@ def under_pytest(case: Case, law: Law, verbosity: int) -> None:
 
 
 def case_of(family: str | ModelSpec) -> Case:
-    """An installed family, or one that is not installed yet, under test."""
+    """An installed family, or one that is not installed yet, under test. MissingExtraError unless it can be trained."""
+    require("train", "judging a family by the laws")
     return Case(family if isinstance(family, ModelSpec) else registry().spec(family))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from zoo.errors import DataError, InputError, ZooError, did_you_mean
+from zoo.extras import require
 from zoo.family.registry import registry
 from zoo.training.checkpoints import reached
 from zoo.training.plan import Plan, planned
@@ -56,12 +57,13 @@ def train_all(
     threads, overrides: as `zoo.train` takes them, for every recipe.
     report: called with each outcome as it is known.
 
-    Raises NotFoundError for an unknown family, ConfigError for an override that one of the recipes does not know,
-    InputError for a data set that no recipe names, or when several processes share the work, which this does not;
-    whatever goes wrong with one recipe is in its outcome.
+    Raises MissingExtraError, NotFoundError for an unknown family, ConfigError for an override that one of the recipes
+    does not know, InputError for a data set that no recipe names, or when several processes share the work, which this
+    does not; whatever goes wrong with one recipe is in its outcome.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("recipes after one another train in one process", "Start several processes for one recipe.")
+    require("train", "training")
     names, folders = in_order(family), {key: Path(folder).expanduser() for key, folder in (data or {}).items()}
     _check_data(names, folders)
     plans = {name: planned(name, overrides, data_name=registry().recipe(name)[1].data) for name in names}

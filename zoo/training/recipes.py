@@ -14,6 +14,7 @@ from zoo.data.batches import Batches
 from zoo.data.source import Dataset, load_dataset
 from zoo.devices import pick_device
 from zoo.errors import DataError
+from zoo.extras import require
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec, Preparation, Recipe
 from zoo.images import Images
@@ -52,10 +53,11 @@ def train(
     rounded: a run that must be repeated to the last bit needs a fixed one.
     overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
 
-    Raises NotFoundError, ConfigError, DataError, TrainingError; nothing that was in `out` is lost.
+    Raises NotFoundError, MissingExtraError, ConfigError, DataError, TrainingError; nothing that was in `out` is lost.
     """
     deadline = None if budget is None else time.monotonic() + 60 * budget
     spec, recipe = registry().recipe(name)
+    require("train", "training")
     source = str(data or recipe.data)
     todo = planned(name, overrides, data=data, data_name=data_name, card_name=card_name, columns=columns)
     out = Path(out).expanduser()
