@@ -16,7 +16,7 @@ from conftest import Isolated
 
 SOURCE = Path(__file__).resolve().parent.parent / "examples" / "zoo-classics"
 # The same package, built when zoo was at 0.1.0, without its cards: nobody builds their package again for our sake.
-BEFORE = Path(__file__).resolve().parent / "wheels" / "zoo_classics-1.0-py3-none-any.whl"
+BEFORE = Path(__file__).resolve().parent / "built" / "zoo_classics-1.0-py3-none-any.whl"
 CARDS = ["cgan-mnist", "gan-mnist", "lsgan-mnist", "wgan-mnist"]
 FAMILIES = ["cgan", "gan", "lsgan", "wgan"]
 

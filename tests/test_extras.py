@@ -90,13 +90,12 @@ def test_what_needs_an_extra_ends_with_one_sentence_and_the_line_to_type(isolate
         "evaluate": ["evaluate", "dcgan-celeba", "--data", "."],
         "verify --data": ["verify", "dcgan-celeba", "--data", "."],
         "publish": ["publish", "dcgan-celeba", "--to", "org/faces", "--yes"],
-        "info of a judge": ["info", "judge-celeba"],
     }
     told = {what: CliRunner().invoke(app, words) for what, words in runs.items()}
     print(json.dumps({what: [one.exit_code, one.stderr.splitlines()] for what, one in told.items()}))
     """
     told = isolated(BARE + dedent(code), str(tmp_path))
-    assert len(told) == 7
+    assert len(told) == 6
     for what, (status, lines) in told.items():
         extra = "train" if what in ("train", "train --all", "check") else "evaluate"
         assert (status, lines[1:]) == (1, [f"  {install(extra=extra)}"]), what

@@ -186,3 +186,24 @@ def test_the_cards_of_others_are_no_business_of_a_package_of_cards(
     for file in info.iterdir():
         file.write_text(file.read_text().replace("Name: strange", "Name: genzoo-cards-strange"))
     assert installed(code, PYTHONPATH=f"{genzoo}{os.pathsep}{tmp_path}") == ["vae-celeba", "vae-mnist"]
+
+
+@pytest.fixture(scope="module")
+def shipped(genzoo: Path) -> set[str]:
+    """The paths of the files in genzoo's wheel."""
+    return {path.relative_to(genzoo).as_posix() for path in genzoo.rglob("*") if path.is_file()}
+
+
+def test_the_core_and_every_family_say_that_they_are_typed(shipped: set[str]) -> None:
+    """By PEP 561: without the file, a type checker takes no notice of the annotations in a package."""
+    packages = {path.partition("/")[0] for path in shipped if path.endswith(".py")}
+    assert {"zoo", "zoo_dcgan"} <= packages
+    assert {f"{package}/py.typed" for package in packages} <= shipped
+
+
+def test_templates_and_cards_are_shipped(shipped: set[str]) -> None:
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "zoo").rglob("*.jinja")}
+    cards = {f"zoo/_cards/{path.relative_to(ROOT / 'cards')}" for path in (ROOT / "cards").glob("*/config.json")}
+    assert templates
+    assert cards
+    assert templates | cards <= shipped
