@@ -46,7 +46,8 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> None:
     """Keep a page's text."""
-    texts[page.file.src_uri] = CLASSES.sub("", REFERENCE.sub(_reference, markdown + "\n")).strip() + "\n"
+    written = REFERENCE.sub(lambda found: f"{_reference(found)}\n", markdown + "\n")
+    texts[page.file.src_uri] = CLASSES.sub("", written).strip() + "\n"
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
