@@ -88,6 +88,7 @@ def test_what_a_page_does_on_the_hub_works_on_one_of_our_own(
     _make_keys(desk)
     with LoopbackHub() as hub:
         connect(monkeypatch, hub, desk / "cache", token="hf_write")
+        hub.tokens["hf_write"] = "YOUR-NAME"
         hub.tag("YOUR-NAME/dcgan-celeba", "v1", hub.put("YOUR-NAME/dcgan-celeba", contents(card)))
         namespace: dict[str, object] = {"__name__": "page"}
         for block in wanted:
