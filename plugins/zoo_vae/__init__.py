@@ -58,7 +58,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     },
                     preparation=zoo.Preparation(size=64, crop=148 / 178),
                     train={
-                        "steps": 16_000,
+                        "steps": 9_000,
                         "batch_size": 64,
                         "lr": 2e-3,
                         "flip": True,
@@ -68,7 +68,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     step_seconds=0.25,
                     license="other",
                     judge="judge-celeba",
-                    larger="--steps 60000",
+                    larger="--steps 25000",
                     limits=(
                         "A small budget on a CPU: many samples are blotchy or tinted orange.",
                         "Samples are blurred, as those of a VAE with independent pixels are: it draws the mean of all "
