@@ -1,5 +1,6 @@
 """What needs no extra works without; what needs one says so in one sentence, with the line to type."""
 
+import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,7 @@ from textwrap import dedent
 import pytest
 from conftest import Isolated
 
+import zoo
 from zoo.errors import MissingExtraError
 from zoo.extras import EXTRAS, install, require
 
@@ -45,7 +47,7 @@ def test_an_extra_that_is_there_is_not_missed_and_one_that_is_not_is_named_with_
 ) -> None:
     require("train", "training")
     monkeypatch.setitem(EXTRAS, "train", ("json", "a_package_nobody_has", "accelerate"))
-    with pytest.raises(MissingExtraError, match="training needs packages that are not installed: a_package") as caught:
+    with pytest.raises(MissingExtraError, match="training needs what is not installed: a_package") as caught:
         require("train", "training")
     assert caught.value.hint == "pip install 'genzoo[train]'"
     assert isinstance(caught.value, ImportError)
@@ -117,6 +119,13 @@ def test_verification_without_the_extra_checks_what_it_can_and_skips_the_rest(is
     assert install(extra="evaluate") in states["reference"][1]
     ((what, state, why),) = found["judge-celeba"]
     assert (what, state, install(extra="evaluate") in why) == ("weights", "skipped", True)
+
+
+def test_a_signature_that_was_asked_for_is_never_skipped(monkeypatch: pytest.MonkeyPatch, tiny_card: Path) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    with pytest.raises(MissingExtraError) as caught:
+        zoo.verify(tiny_card, key="public.pem", device="cpu")
+    assert caught.value.hint == install(extra="sign")
 
 
 @pytest.mark.parametrize("module", OPTIONAL)

@@ -32,8 +32,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("hatchling") is None:
         pytest.skip("hatchling, which builds the wheels, is not installed here")
     out = tmp_path_factory.mktemp("dist")
-    page = (ROOT / "docs" / "releasing.md").read_text(encoding="utf-8").partition("## Two wheels")[0]
-    commands = "\n".join(line for line in page.splitlines() if '"$hatchling" build' in line)
+    page = (ROOT / "docs" / "releasing.md").read_text(encoding="utf-8")
+    commands = "\n".join(line for line in page.split("```")[1].splitlines() if '"$hatchling" build' in line)
     commands = commands.replace('"$hatchling"', f"'{sys.executable}' -m hatchling")
     environment = os.environ | {"dist": str(out)}
     done = subprocess.run(["bash", "-euc", commands], cwd=ROOT, env=environment, capture_output=True, check=False)

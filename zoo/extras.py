@@ -14,16 +14,20 @@ EXTRAS = {
 
 def require(extra: str, what: str) -> None:
     """MissingExtraError unless all that comes with an extra is here. what: who needs it, as a sentence begins."""
-    missing = [module for module in EXTRAS[extra] if find_spec(module) is None]
-    if missing:
-        named = ", ".join(missing)
-        raise MissingExtraError(f"{what} needs packages that are not installed: {named}", install(extra=extra))
+    lacking = [module for module in EXTRAS[extra] if find_spec(module) is None]
+    if lacking:
+        raise _missing(what, lacking, extra)
 
 
-def bringing(error: BaseException) -> str | None:
-    """The extra with a package that could not be imported; None for any other error, or a package of no extra."""
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    return next((extra for extra, modules in EXTRAS.items() if missing in modules), None)
+def explained(error: BaseException, what: str) -> MissingExtraError | None:
+    """An error of `what`, if a package of an extra could not be imported; None for any other error."""
+    module = error.name if isinstance(error, ModuleNotFoundError) else None
+    return next((_missing(what, [module], extra) for extra, has in EXTRAS.items() if module and module in has), None)
+
+
+def _missing(what: str, modules: list[str], extra: str) -> MissingExtraError:
+    named = ", ".join(modules)
+    return MissingExtraError(f"{what} needs what is not installed: {named}", install(extra=extra))
 
 
 def install(package: str = DISTRIBUTION, extra: str = "") -> str:

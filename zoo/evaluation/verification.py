@@ -7,6 +7,7 @@ from pathlib import Path
 from zoo.card import facts as cards
 from zoo.card.names import PICTURE, README, SIGNATURE
 from zoo.devices import pick_device
+from zoo.errors import MissingExtraError
 from zoo.evaluation import checks
 from zoo.evaluation.report import Card, Check, failed, guarded
 from zoo.extras import require
@@ -42,7 +43,7 @@ def verify(
     data: a data set, by Hub name or folder, on whose test split all figures are measured again. judge: the card of the
     judge, where it is not bundled. key: a publisher's public key (PEM), whose signature the card must bear.
     Raises NotFoundError for an unknown card, InputError for a device, DataError for a data set that is not there, and
-    MissingExtraError if data cannot be read; any other check that an extra is missing for is skipped.
+    MissingExtraError for `data` or `key` without the extra; any other check that an extra is missing for is skipped.
     """
     if data is not None:
         require("evaluate", "measuring again")
@@ -70,8 +71,10 @@ def _signature(folder: Path, key: str | Path | None) -> list[Check]:
         return [Check("signature", "skipped", why=why)] if (folder / SIGNATURE).is_file() else []
     from zoo.hub.signing import check_signature
 
-    def checked() -> list[Check]:
+    try:
         check_signature(folder, Path(key))
-        return [Check("signature", "pass")]
-
-    return guarded("signature", checked)
+    except MissingExtraError:  # who asks for a signature must not take silence for one
+        raise
+    except Exception as error:
+        return [failed("signature", error)]
+    return [Check("signature", "pass")]

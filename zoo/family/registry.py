@@ -14,8 +14,8 @@ from typing import Any
 import pluggy
 
 from zoo._version import DISTRIBUTION
-from zoo.errors import InputError, MissingExtraError, NotFoundError, PluginError, did_you_mean
-from zoo.extras import bringing, install
+from zoo.errors import InputError, NotFoundError, PluginError, did_you_mean
+from zoo.extras import explained
 from zoo.family import hookspecs
 from zoo.family.spec import API_VERSION, ModelSpec, Recipe, check_spec
 
@@ -291,7 +291,7 @@ def resolve(where: str) -> Any:
     except (Exception, SystemExit) as error:  # a family's module may raise anything at import
         plugin = registry().origin(where)
         whose = f" of {plugin.distribution} {plugin.version}" if plugin else ""
-        message, extra = f"cannot import {where!r}{whose}: {_reason(error)}", bringing(error)
-        if extra:
-            raise MissingExtraError(message, install(extra=extra)) from error
+        if missing := explained(error, f"{where!r}{whose}"):
+            raise missing from error
+        message = f"cannot import {where!r}{whose}: {_reason(error)}"
         raise PluginError(message, _mend(plugin) if plugin else None) from error
