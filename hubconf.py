@@ -1,4 +1,4 @@
-"""zoo by way of torch.hub: torch.hub.load("owner/repository", "dcgan_celeba").sample(16, seed=0).
+"""zoo by way of torch.hub: torch.hub.load("YOUR-NAME/zoo", "dcgan_celeba").sample(16, seed=0).
 
 torch.hub gives a clone, not an installation. What an installer would have written down, the families' entry points, is
 written here into a temporary folder, from pyproject.toml. Every public callable of this file is an entry point.

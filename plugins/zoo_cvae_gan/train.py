@@ -5,7 +5,7 @@ units of their own root mean square over real images. A weight so means the same
 of training; the paper's weights belong to other scales and are set anew here.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ def train(
     real, made = Centres(k, model.config.hidden), Centres(k, model.config.hidden)
     run.prepare(model=model, D=D, real=real, made=made, opt_EG=opt_EG, opt_C=opt_C, opt_D=opt_D, batches=batches)
 
-    def settle(module: Any, noise: zoo.Noise) -> None:
+    def settle(module: CVAEGAN, noise: zoo.Noise) -> None:
         module.sample(noise)
 
     run.settle(settle)

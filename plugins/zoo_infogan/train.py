@@ -1,7 +1,6 @@
 """The information-regularised game of section 4: min over G, Q and max over D of V(D, G) - lambda L_I(G, Q)."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +36,7 @@ def train(
     opt_D = torch.optim.Adam(readers, lr_D, (beta1, 0.999), fused=True)
     run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
 
-    def settle(module: Any, noise: zoo.Noise) -> None:
+    def settle(module: InfoGAN, noise: zoo.Noise) -> None:
         """G's statistics are those of generated images; the trunk's and Q's those of real ones, which `infer` reads."""
         module.generate(module.draw(noise))
         module.read(module.trunk(batches.at(int(noise.categorical(len(batches))[0]))))

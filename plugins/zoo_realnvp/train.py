@@ -34,7 +34,7 @@ def train(
     schedule = zoo.constant_then_linear(optimizer, steps, decay)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
-    def settle(model: Any, noise: zoo.Noise) -> None:
+    def settle(model: RealNVP, noise: zoo.Noise) -> None:
         """Statistics of a flow are those of its data."""
         x = batches.at(int(noise.categorical(len(batches))[0]))
         model.elbo(x, run.noise(len(x)))

@@ -1,7 +1,5 @@
 """Auto-encoding variational Bayes, algorithm 1, with estimator B and one draw of z per image."""
 
-from typing import Any
-
 import torch
 
 import zoo
@@ -25,7 +23,7 @@ def train(
     schedule = zoo.cosine(optimizer, steps)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
-    def settle(model: Any, noise: zoo.Noise) -> None:
+    def settle(model: VAE, noise: zoo.Noise) -> None:
         """Statistics of the nets, and of the codes, are those of training images."""
         x = batches.at(int(noise.categorical(len(batches))[0]))
         model.bound(x, run.noise(len(x)))

@@ -90,7 +90,7 @@ class Run:
         self._resume = resume
         self._parts: dict[str, Any] = {}
         self._average: average.Average | None = None
-        self._pass: Callable[[nn.Module, Noise], object] | None = None
+        self._pass: Callable[[Any, Noise], object] | None = None
         self._means = Means()
         self._seed()
 
@@ -115,7 +115,7 @@ class Run:
             self._parts["average"] = self._average
         return tuple(parts.values())
 
-    def settle(self, forward: Callable[[nn.Module, Noise], object]) -> None:
+    def settle(self, forward: Callable[[Any, Noise], object]) -> None:
         """Measure the published module's running statistics anew before each picture and at the end: those of batch
         norms, and of any part that like them has `reset_running_stats` and a `momentum`.
 
