@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from torch import nn
 import zoo
 from zoo import devices
 from zoo.card.facts import read_facts
-from zoo.devices import Threads, fast_precision, slowdown, work_done
+from zoo.devices import Threads, fast_precision, pick_device, slowdown, work_done
+from zoo.errors import InputError
 
 CPU = torch.device("cpu")
 SMALL = {"image_size": 16, "width": 4, "steps": 2, "batch_size": 8}
@@ -32,6 +34,16 @@ def train(out: Path, faces: Path, **options: Any) -> zoo.Model:
 
 
 # --- precision
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta:x"])
+def test_a_device_that_is_not_here_is_refused_with_those_that_are(name: str) -> None:
+    with pytest.raises(InputError, match=rf"device '{name}' cannot be used here(?s:.*)This machine has cpu") as refused:
+        pick_device(name)
+    assert "vulkan" not in str(refused.value), "torch lists every kind of device that it has a word for"
+    offered = re.search(r"--device (\S+);", str(refused.value))
+    assert offered
+    assert str(pick_device(offered[1])) == offered[1]
 
 
 def test_the_device_is_measured_in_a_moment_and_once() -> None:

@@ -182,14 +182,14 @@ def test_a_png_tells_where_it_came_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.gif", "a.tiff", "a.bmp", "a.npy"])
 def test_a_suffix_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"cannot write '\.\w+' files; use \.png"):
+    with pytest.raises(InputError, match=r"cannot write '\.\w+' files\n.*\.png"):
         Images(SIX).save(tmp_path / name)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_picture_larger_than_its_format_allows_is_refused(tmp_path: Path) -> None:
     wide = Images(torch.zeros(2, 1, 1, 9000))
-    with pytest.raises(InputError, match="18002x1 pixels; WEBP ends at 16383"):
+    with pytest.raises(InputError, match="18002x1 pixels; a WEBP file may have at most 16383"):
         wide.save(tmp_path / "a.webp", columns=2)
     assert os.listdir(tmp_path) == []
 

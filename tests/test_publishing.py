@@ -190,7 +190,7 @@ def test_a_commit_that_is_not_what_was_sent_is_not_tagged(server: LoopbackHub, c
     server.fault = lambda request: (
         Fault.replace(b"{}") if "/resolve/" in request.path and request.path.endswith("evaluation.json") else None
     )
-    with pytest.raises(FormatError, match=r"evaluation\.json is not it"):
+    with pytest.raises(FormatError, match=r"serves a wrong evaluation\.json"):
         publish(card, REPO, tag="v1")
     assert meddled
     assert server.tags(REPO) == {}

@@ -1,4 +1,4 @@
-"""Which device, which precision it is fast in, how many threads are free, and what machine this is."""
+"""The machine: its devices, the precision that each is fast in, its threads and its memory."""
 
 import contextlib
 import ctypes
@@ -18,31 +18,39 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 CLEARLY = 1.3
 """How many times faster a precision must be to be chosen: a measurement on a busy machine is off by less."""
 SEVERAL = 2.5
-"""How many times slower than the best a choice may be without a word."""
+"""How many times slower than float32 a precision may be before zoo warns."""
 PASSES, PATIENCE = 6, 0.1
-"""Passes by which a precision is timed, and seconds after which there is none more."""
+"""How many passes time a precision, and after how many seconds no other pass begins."""
 MMAP_MAX, TRIM_THRESHOLD = -4, -1
-"""Of mallopt(3): how many blocks come straight from the kernel, and how much may lie idle before it goes back there."""
+"""Parameters of mallopt(3): how many blocks come from the kernel, and how much idle memory goes back to it."""
 WINDOW = 0.25
-"""Seconds over which the load of the machine is looked at when a run begins."""
+"""Seconds over which zoo measures the load of the machine when a run begins."""
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the best there is; anything else must exist."""
+    """The device of that name; `auto` is the best one here. InputError for one that this machine does not have."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(device)
+    except RuntimeError as error:  # which lists every kind of device that torch has a word for
+        raise _no_device(device, "torch knows no device of that name") from error
+    try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}", "Use device='auto'."
-        ) from error
+        raise _no_device(device, str(error).splitlines()[0]) from error
     return chosen
 
 
+def _no_device(device: str, why: str) -> InputError:
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    hint = f"This machine has {', '.join(here)}. Give --device {here[-1]}; in Python device={here[-1]!r}."
+    return InputError(f"device {device!r} cannot be used here: {why}", hint)
+
+
 def machine(device: torch.device) -> str:
-    """The device in words that mean something to others."""
+    """The name of a device as a card shows it: that of the GPU, or of the processor with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -60,10 +68,10 @@ def threads_in_words(n: int) -> str:
 
 
 def fast_precision(device: torch.device) -> str:
-    """What `precision="auto"` comes to: bfloat16 where the device multiplies clearly faster in it, on a GPU without
-    units for it tf32 if it has that, else float32.
+    """The precision that `precision="auto"` stands for: bfloat16 if the device multiplies clearly faster in it, else
+    tf32 on a GPU that has it, else float32.
 
-    A GPU is asked; any other device is measured, once a process, in about a tenth of a second.
+    A GPU tells what it has. Any other device is measured once in a process, in about a tenth of a second.
     """
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -73,7 +81,7 @@ def fast_precision(device: torch.device) -> str:
 
 
 def warn_if_slow(device: torch.device, precision: str, instead: str) -> None:
-    """One warning where passes in this precision take several times as long here as in float32.
+    """Warn if passes in this precision take several times as long on this device as in float32.
 
     instead: what to do about it, a whole sentence.
     """
@@ -86,9 +94,9 @@ def warn_if_slow(device: torch.device, precision: str, instead: str) -> None:
 
 @cache
 def slowdown(device: str, precision: str) -> float:
-    """How many times as long as in float32 a small convolution takes, there and back: below 1 is faster.
+    """Time of a small convolution in this precision, over its time in float32: below 1 is faster.
 
-    Infinite where the device cannot do it at all.
+    Forward and backward pass count. The result is infinite if the device cannot do it at all.
     """
 
     def seconds(net: torch.nn.Module, x: torch.Tensor, dtype: torch.dtype) -> float:
@@ -149,11 +157,12 @@ def keep_memory() -> bool:
 
 
 class Threads:
-    """As many threads as cores are free, up to as many as torch had: two that share a core with somebody else's work
-    wait for each other at every operation, and are several times slower than one.
+    """Counts the free cores: as many threads should run, but never more than torch had at the beginning.
 
-    look: returns the seconds of work that all processes of the machine have done, and this one; None where the system
-    does not tell, and then nothing is ever changed.
+    Threads wait for each other at every operation. If two share a core with another process, both are several times
+    slower than one thread alone.
+    look: returns the seconds of work that all processes of the machine have done, and that this process has done; or
+    None if the system does not tell, and then the number of threads never changes.
     """
 
     def __init__(self, look: Callable[[], tuple[float, float] | None] | None = None) -> None:
@@ -162,7 +171,7 @@ class Threads:
         self._then, self._before = time.monotonic(), self._look()
 
     def free(self) -> int:
-        """How many were free since the last call."""
+        """How many cores were free since the last call."""
         now, done = time.monotonic(), self._look()
         passed, before = now - self._then, self._before
         self._then, self._before = now, done

@@ -1,10 +1,10 @@
-"""Every error a user can cause: what happened, where, and the next command."""
+"""Every error that a user can cause. Each says what is wrong, where, and what to do next."""
 
 from collections.abc import Iterable
 
 
 class ZooError(Exception):
-    """Base of all errors raised on purpose. `hint` is the next thing to do, on a line of its own."""
+    """Base of all errors that zoo raises on purpose. `hint` says what to do next, on a line of its own."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(f"{message}\n  {hint}" if hint else message)
@@ -13,7 +13,7 @@ class ZooError(Exception):
 
 
 class NotFoundError(ZooError, LookupError):
-    """No model, family, card or file of that name."""
+    """There is no model, family, card or file of that name."""
 
 
 class PluginError(ZooError):
@@ -25,19 +25,19 @@ class MissingExtraError(ZooError, ImportError):
 
 
 class CapabilityError(ZooError, AttributeError):
-    """The model cannot do that; an AttributeError, so `hasattr(model, "encode")` answers honestly."""
+    """The model lacks this capability. It is an AttributeError too, so that `hasattr(model, "encode")` is False."""
 
 
 class ConfigError(ZooError, ValueError):
-    """A configuration that its closed schema refuses."""
+    """A configuration with an unknown key, or with a value of the wrong type or range."""
 
 
 class FormatError(ZooError, ValueError):
-    """A file that is not what it says it is: broken, hostile, or not matching its hash."""
+    """A file that is broken or hostile, or whose bytes do not match its hash."""
 
 
 class HubError(ZooError):
-    """The Hub, or the way to it: not reached, not allowed, or it says what cannot be; or its cache is not whole."""
+    """The Hub cannot be reached, refuses access or sends a wrong answer; or its cache here is incomplete."""
 
 
 class InputError(ZooError, ValueError):
@@ -45,7 +45,7 @@ class InputError(ZooError, ValueError):
 
 
 class DataError(ZooError, ValueError):
-    """A data set that is missing, empty, broken or of another kind."""
+    """A data set that is missing, empty, broken or of the wrong kind."""
 
 
 class TrainingError(ZooError, RuntimeError):
@@ -53,18 +53,23 @@ class TrainingError(ZooError, RuntimeError):
 
 
 class StaleWarning(UserWarning):
-    """A card of the Hub was loaded from the cache, since the Hub did not say whether it has changed.
+    """A card was loaded from the cache, because the Hub did not say whether the card has changed.
 
     `warnings.simplefilter("error", zoo.StaleWarning)` makes it an error.
     """
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint naming the closest known words, or all of them when none is close and they are few."""
+def closest(word: str, known: Iterable[str]) -> list[str]:
+    """At most three of the known words that look like this one, the most similar first."""
     import difflib
 
+    return difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint that names the closest words. If none is close, it lists all words, or is empty for more than 40."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    close = closest(word, names)
     if close:
         return f"Did you mean {' or '.join(repr(name) for name in close)}?"
-    return f"Known: {', '.join(names)}." if names and len(names) <= 40 else ""
+    return f"Choose one of these: {', '.join(names)}." if names and len(names) <= 40 else ""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write beside, fsync, rename."""
+"""Files that are either complete or not there: write a temporary file, flush it to the disk, rename it."""
 
 import hashlib
 import json
@@ -62,7 +62,7 @@ def parse_json(data: bytes, where: str) -> Any:
 
 
 def _deeper(value: Any, limit: int) -> bool:
-    """Whether lists and dicts nest more than `limit` deep; level by level, so that depth costs no stack."""
+    """Whether lists and dicts nest more than `limit` deep. It goes level by level, since recursion could overflow."""
     level = [value]
     for _ in range(limit):
         nested = [item for item in level if type(item) in (list, dict)]
@@ -71,14 +71,14 @@ def _deeper(value: Any, limit: int) -> bool:
 
 
 def to_json(value: Any) -> str:
-    """Readable JSON with a stable form."""
+    """Indented JSON. Equal values give equal text."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary path)`, then move the result to `path`. On any failure the old file is untouched.
+    """Call `write(temporary path)`, then move the result to `path`. If anything fails, the old file stays as it was.
 
-    The temporary keeps the suffix, which image writers read.
+    The temporary file has the same suffix, because image writers take the format from it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}"
@@ -93,7 +93,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; on success it becomes `path` in one rename, on failure nothing is left."""
+    """A temporary folder to fill. On success one rename makes it `path`; on failure nothing is left of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     temporary.mkdir()
@@ -117,8 +117,8 @@ def fsync(path: Path) -> None:
 
 
 def sweep(folder: Path, older_than: float = 3600.0) -> None:
-    """Remove temporaries that a killed process left in `folder`, if older than so many seconds."""
+    """Remove temporary files that a killed process left in `folder`. older_than: seconds since they were changed."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        with suppress(FileNotFoundError):  # its owner may still be at work, or another process may sweep too
+        with suppress(FileNotFoundError):  # its owner may finish now, or another process may sweep too
             if time.time() - path.lstat().st_mtime > older_than:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""Images out and images in: one range, [0, 1], and one checked door."""
+"""Images in and out. All values are in [0, 1], and every input is checked in one place, `prepare`."""
 
 import io
 import math
@@ -23,20 +23,21 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}
-"""Pixels on a side that a format, or its library, can hold."""
+"""The longest side, in pixels, that a format or its library can hold."""
 MODES = ("1", "L", "P", "RGB", "RGBX", "RGBA", "LA", "PA", "CMYK", "YCbCr", "HSV")
-"""Pillow's modes of 8-bit values; of the others, 16-bit grey is scaled and the rest has no range to read them by."""
+"""Pillow's modes with 8-bit values. Of the other modes only 16-bit grey is accepted: the rest has no known range."""
 MAX_SIDE = 4096
-"""Pixels; a larger input is refused before it is decoded."""
+"""The longest side of an input, in pixels. A larger one is refused before it is decoded."""
 MAX_BYTES = 64 << 20
 CREDIT = 16
-"""Pixels below a grid for its credit."""
+"""Height in pixels of the line of credit below a grid."""
 
 
 class Images:
     """A batch of images, (n, c, h, w) float32 in [0, 1] on the CPU.
 
-    `info` tells where they came from; `columns`, how many stand in a row of their grid if it is not to be square.
+    `info` tells where they came from. `columns` is the number of images in a row of their grid; without it the grid is
+    as square as possible.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class Images:
         return [Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item) for item in array]
 
     def grid(self, columns: int | None = None, gap: int = 2) -> Image.Image:
-        """All images in one picture, row by row; as square as possible unless `columns` are given.
+        """All images in one picture, row by row. Without `columns` it is as square as possible.
 
-        If `info` has a credit, the line that images of a data set must bear, it stands below them.
+        If `info` has a credit, the line that must stand beside images of a data set, it is written below them.
+        InputError if there is no image, or for `columns` below 1.
         """
         pictures, columns = self.pil(), self.columns if columns is None else columns
         if not pictures:
@@ -104,15 +106,16 @@ class Images:
 
     @staticmethod
     def of_grid(sheet: Image.Image, size: int, columns: int, rows: int, gap: int = 2) -> Tensor:
-        """The images (rows * columns, c, size, size) of which `grid` made a picture, to a 255th."""
+        """The images (rows * columns, c, size, size) in [0, 1] that `grid` put into a picture, exact to 1/255."""
         places = [(column * (size + gap), row * (size + gap)) for row in range(rows) for column in range(columns)]
         cells = [np.asarray(sheet.crop((left, top, left + size, top + size))) for left, top in places]
         return torch.from_numpy(np.stack(cells)).view(rows * columns, size, size, -1).permute(0, 3, 1, 2).float() / 255
 
     def save(self, path: str | Path, columns: int | None = None) -> Path:
-        """Write a grid to a .png, .jpg or .webp file, or, to a path without a suffix, one PNG per image.
+        """Write a grid to a .png, .jpg or .webp file. A path without a suffix is a folder for one PNG file per image.
 
-        Returns the path. PNG files carry `info` as text. An existing file is replaced only once the new one is whole.
+        Returns the path. PNG files hold `info` as text. An existing file is replaced only when the new one is complete.
+        InputError for another suffix, or for an image that is too large for the format.
         """
         path = Path(path)
         if not path.suffix or path.is_dir():
@@ -120,7 +123,9 @@ class Images:
                 _write(picture, path / f"{number:05d}.png", self.info | {"index": str(number)})
             return path
         if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path}: cannot write {path.suffix!r} files; use .png, .jpg, .webp or a folder")
+            raise InputError(
+                f"{path}: cannot write {path.suffix!r} files", "Give a .png, .jpg or .webp file, or a folder."
+            )
         if len(self) == 1:
             _write(self.pil()[0], path, self.info | {"index": str(self._numbers[0])})
         else:
@@ -128,7 +133,7 @@ class Images:
         return path
 
     def _repr_png_(self) -> bytes:
-        """For notebooks."""
+        """The grid as PNG, which notebooks show."""
         buffer = io.BytesIO()
         self.grid().save(buffer, "PNG")
         return buffer.getvalue()
@@ -139,7 +144,8 @@ def _write(picture: Image.Image, path: Path, info: Mapping[str, str]) -> None:
     if max(picture.size) > LONGEST[kind]:
         size = f"{picture.width}x{picture.height}"
         raise InputError(
-            f"{path}: {size} pixels; {kind} ends at {LONGEST[kind]} on a side", "Save as .png or a folder."
+            f"{path}: {size} pixels; a {kind} file may have at most {LONGEST[kind]} on a side",
+            "Save to a .png file or to a folder.",
         )
     options: dict[str, Any] = {"pnginfo": _text(info)} if kind == "PNG" else {"quality": 95}
     write_atomically(path, lambda temporary: picture.save(temporary, kind, **options))
@@ -153,11 +159,11 @@ def _text(info: Mapping[str, str]) -> PngImagePlugin.PngInfo:
 
 
 def prepare(given: Any, preparation: Preparation) -> Tensor:
-    """The one door for input: any images -> (n, c, size, size) float32 in [0, 1], the card's crop and resize done.
+    """Any images as a tensor (n, c, size, size) float32 in [0, 1], cropped and resized as the card says.
 
     Takes a path, a PIL image, an array (h, w), (h, w, c) or (n, h, w, c), a tensor (c, h, w) or (n, c, h, w), `Images`,
-    or a list of these. Integers are 0-255, floating-point numbers must lie in [0, 1]. What has the card's channels and
-    size as an array or a tensor already passes unchanged. The family's filter is not applied.
+    or a list of these. Integers are 0-255, floating-point numbers must lie in [0, 1]. An array or a tensor that has the
+    card's channels and size already is not changed. The family's filter is not applied.
 
     Raises NotFoundError for a missing file, FormatError for one that is broken, hostile or of another format, and
     InputError for anything else.
@@ -165,7 +171,7 @@ def prepare(given: Any, preparation: Preparation) -> Tensor:
     items = given if isinstance(given, list | tuple) else [given]
     pieces = [tensor for item in items for tensor in _tensors(item, preparation)]
     if not pieces:
-        raise InputError("no image given")
+        raise InputError("no image given", "Give a path, a PIL image, an array, a tensor or a list of these.")
     return torch.cat(pieces)
 
 
@@ -180,7 +186,9 @@ def _tensors(item: Any, preparation: Preparation) -> Iterable[Tensor]:
     if isinstance(item, np.ndarray):
         item = _channels_first(item)
     if not isinstance(item, Tensor) or item.is_complex():
-        raise InputError(f"cannot read an image from {type(item).__name__}; give a path, PIL image, array or tensor")
+        raise InputError(
+            f"cannot read an image from {type(item).__name__}", "Give a path, a PIL image, an array or a tensor."
+        )
     return _sized(_unit(item if item.ndim == 4 else item[None]), preparation)
 
 
@@ -213,14 +221,17 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _sized(x: Tensor, preparation: Preparation) -> Iterable[Tensor]:
-    """Unchanged if it has the card's shape already, else cropped and resized as 8-bit images."""
+    """The batch unchanged if it has the card's shape already, else cropped and resized as 8-bit images."""
     if tuple(x.shape[1:]) == (preparation.channels, preparation.size, preparation.size):
         return [binary(x) if preparation.binarize else x]
     return (prepare_pil(picture, preparation) for picture in Images(x))
 
 
 def open_image(path: Path) -> Image.Image:
-    """A decoded image file, upright. Checked before decoding: format (PNG, JPEG, WebP), bytes, pixels, one frame."""
+    """A decoded image file, upright. Before decoding it checks the format, the bytes, the pixels and the single frame.
+
+    Raises NotFoundError, FormatError and InputError as `prepare` does.
+    """
     try:
         if not path.is_file():
             raise NotFoundError(f"{path}: no such image file")
@@ -232,7 +243,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def decode_image(data: bytes, where: str) -> Image.Image:
-    """As `open_image`, from bytes; `where` names them in errors."""
+    """The same as `open_image`, from bytes. where: what errors call them."""
     with _refusing(where), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
@@ -252,7 +263,7 @@ def _refusing(where: str) -> Iterator[None]:
 
 
 def _upright(picture: Image.Image, where: str) -> Image.Image:
-    """Decoded and turned as its EXIF data says, once its size and its number of frames are known to be fit."""
+    """The image decoded, and turned as its EXIF data says. Its size and its number of frames are checked first."""
     _check_size(picture.size, where)
     frames = getattr(picture, "n_frames", 1)
     # A phone's JPEG may hold a preview or a depth map as well (MPO); the photograph is always the first.
@@ -276,7 +287,7 @@ def prepare_pil(picture: Image.Image, preparation: Preparation) -> Tensor:
 
 
 def crop_and_resize(picture: Image.Image, preparation: Preparation) -> "npt.NDArray[np.uint8]":
-    """(size, size, c) uint8, the geometry of a preparation alone."""
+    """(size, size, c) uint8: the picture cropped, resized and in the mode of a preparation."""
     if picture.mode.startswith("I;16"):  # scaled here, for Pillow would cut off all above 255
         picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
     if picture.mode not in MODES:
@@ -300,5 +311,5 @@ def is_binary(x: Tensor) -> bool:
 
 
 def binary(x: Tensor) -> Tensor:
-    """Cut at 1/2: what a given grey image means to a model of binary images."""
+    """The images as 0 and 1, cut at 1/2: how a model of binary images reads a grey one."""
     return (x >= 0.5).float()

@@ -1,8 +1,8 @@
-"""Randomness for samples: one counter-based stream per sample.
+"""Random numbers for samples: each sample has a stream of its own.
 
-Sample i of seed s is the same whatever the batch size, the device or the number of processes: its numbers come from the
-Philox 4x64 counter generator (Salmon et al. 2011), which makes block number c of a stream from c alone. Each call has a
-stream of its own, in which sample i owns fixed blocks. They are drawn on the CPU and only then move to the device.
+Sample i of seed s is the same for every batch size, device and number of processes. Its numbers come from the generator
+Philox 4x64 (Salmon et al. 2011), which computes block number c of a stream from c alone. Each call has a stream of its
+own, in which sample i owns fixed blocks. The numbers are drawn on the CPU and then moved to the device.
 """
 
 import math
@@ -17,20 +17,23 @@ from zoo.errors import InputError
 
 
 class AnyNoise(Protocol):
-    """What a module may ask of its noise; n is the number of samples."""
+    """The random numbers that a module can draw. n is the number of samples."""
 
     def normal(self, *shape: int) -> Tensor:
         """(n, *shape) draws of N(0, 1)."""
 
     def uniform(self, *shape: int) -> Tensor:
-        """(n, *shape) draws of U(0, 1), float32, 0 and 1 excluded."""
+        """(n, *shape) draws of U(0, 1), float32, never 0 or 1."""
 
     def categorical(self, classes: int) -> Tensor:
         """(n,) int64 draws, uniform over 0 ... classes - 1."""
 
 
 class Noise:
-    """Reproducible noise for samples start ... stop - 1 of a seed. Each call draws fresh numbers."""
+    """Reproducible noise for the samples start ... stop - 1 of a seed. Each call draws new numbers.
+
+    InputError unless seed, start and stop are integers from 0 to 2**64 - 1, and start is not above stop.
+    """
 
     def __init__(self, seed: int, start: int, stop: int, device: torch.device | str = "cpu") -> None:
         self.seed, self.start, self.stop = _word("seed", seed), _word("start", start), _word("stop", stop)
@@ -43,12 +46,12 @@ class Noise:
         return self.stop - self.start
 
     def normal(self, *shape: int) -> Tensor:
-        # The inverse CDF in float64, rounded to float32: no pairing of draws, and no dependence on vector widths.
+        # The inverse CDF: unlike other methods it neither pairs draws nor depends on the width of vector instructions.
         numbers: Tensor = torch.special.ndtri(self._uniform(shape))
         return numbers.float().to(self.device)
 
     def uniform(self, *shape: int) -> Tensor:
-        # 23 bits and a half are exact in float32, so that rounding reaches neither 0 nor 1.
+        # 23 bits and a half are exact in float32, so that no number is rounded to 0 or 1.
         return (((self._uniform(shape) * 2**23).floor() + 0.5) * 2.0**-23).float().to(self.device)
 
     def categorical(self, classes: int) -> Tensor:
@@ -61,7 +64,7 @@ class Noise:
         stream = np.random.Philox(key=self.seed + (self._calls << 64), counter=self.start * blocks)
         self._calls += 1
         raw = stream.random_raw(n * blocks * 4).reshape(n, blocks * 4)[:, :size]
-        # 52 bits and a half are exact in float64, so that rounding reaches neither 0 nor 1.
+        # 52 bits and a half are exact in float64, so that no number is rounded to 0 or 1.
         return torch.from_numpy(((raw >> np.uint64(12)) + 0.5) * 2.0**-52).reshape(n, *shape)
 
 
@@ -76,7 +79,7 @@ def _word(name: str, value: int) -> int:
 
 
 class FreshNoise:
-    """Noise for training: torch's own generator, drawn on the device. `Run` saves and restores its state."""
+    """Noise for training, drawn on the device by torch's own generator. `Run` saves and restores its state."""
 
     def __init__(self, n: int, device: torch.device | str = "cpu") -> None:
         self.n, self.device = n, device

@@ -1,4 +1,4 @@
-"""A card -> its repository on the Hub: verified, planned, sent as one commit, read back, tagged."""
+"""Publish a card on the Hub: verify it, plan the commit, send it, read it back, tag it."""
 
 import shutil
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Published:
     commit: str
     tag: str | None
     changed: bool
-    """False if the repository held just this already."""
+    """False if the repository held exactly this card already."""
 
     @property
     def url(self) -> str:
@@ -39,16 +39,16 @@ class Published:
 
 @dataclass(frozen=True)
 class Draft:
-    """A card that is ready to be sent: verified, in a folder of its own, with what sending it would change."""
+    """A verified card in a folder of its own, ready to be sent, and the plan of what that would change."""
 
     plan: Plan
     tag: str | None
     token: str | bool | None
 
     def send(self) -> Published:
-        """One commit, read back and verified before it is tagged, so that who loads a tag never sees half a card.
+        """Send one commit, read it back, verify it and then tag it, so that a tag always leads to a whole card.
 
-        Cut anywhere, it can be run again: what is done is found done.
+        After an interruption it can be called again. It does not repeat what is done already.
         """
         plan = self.plan
         commit = upload.carry_out(plan, token=self.token)
@@ -69,12 +69,11 @@ def draft(
     token: str | bool | None = None,
     device: str = "auto",
 ) -> Iterator[Draft]:
-    """A card on its way to the repository `to` (`org/name`); nothing is changed on the Hub before `send`.
+    """A card on its way to the repository `to` (`org/name`). Nothing is changed on the Hub before `send`.
 
-    tag: of the commit, which must not be taken by another one. private: for a repository that is made. key: a private
-    key (PEM) that signs the card.
-    Raises FormatError for a card that does not hold what it says, MissingExtraError, NotFoundError, InputError and
-    HubError.
+    tag: a tag for the commit; no other commit may have it. private: whether a new repository is private. key: a
+    private key (PEM) to sign the card with.
+    Raises FormatError for a card that fails its checks, MissingExtraError, NotFoundError, InputError and HubError.
     """
     check_names(to, tag)
     require("evaluate", "verifying what is published")
@@ -108,15 +107,14 @@ def publish(
 ) -> Published:
     """Publish a card to the repository `to` on the Hub, without asking. Takes and raises what `draft` does.
 
-    The card is verified, sent as one commit on top of what the repository was seen to hold, read back from the Hub and
-    verified again, and then tagged.
+    The card is verified and sent as one commit. Then it is read back from the Hub, verified again and tagged.
     """
     with draft(name, to, tag=tag, private=private, key=key, token=token, device=device) as ready:
         return ready.send()
 
 
 def collect(owner: str, repositories: list[str], token: str | bool | None = None) -> str:
-    """Put repositories into the collection of this release of zoo, made if need be. Returns its address."""
+    """Put repositories into the collection of this release of zoo, a new one if need be. Returns its address."""
     api = client(token)
     with asking(owner, __version__):
         made = api.create_collection(
@@ -137,27 +135,27 @@ def _hold(folder: Path, name: str, device: str) -> None:
         faults = "; ".join(
             f"{check.what}: {check.why or f'{check.found}, expected {check.expected}'}" for check in failed
         )
-        raise FormatError(f"{name} does not hold what it says: {faults}", f"'zoo verify {name}' tells all of it.")
+        raise FormatError(f"{name} is not what it says it is: {faults}", f"To see all checks: zoo verify {name}")
 
 
 def _check_tag(plan: Plan, tag: str | None, token: str | bool | None) -> None:
-    """HubError for a tag that is taken by another commit than the one that would be tagged."""
+    """HubError if another commit has the tag already."""
     if tag is None or not plan.exists:
         return
     at = upload.tagged(plan.repo, tag, token)
     if at is not None and (plan.needed or at != plan.parent):
         raise HubError(
-            f"{plan.repo} has a tag {tag!r} already, of commit {at[:12]}", "Tags do not move: give another --tag."
+            f"{plan.repo} has a tag {tag!r} already, at commit {at[:12]}", "A tag cannot be moved. Give another --tag."
         )
 
 
 def _read_back(plan: Plan, commit: str, token: str | bool | None) -> None:
-    """HubError unless the Hub serves, at the new commit, just what was sent, and that is a card which verifies."""
+    """HubError if the Hub serves other bytes at the new commit than were sent; FormatError if they fail a check."""
     with TemporaryDirectory() as cache:
         back = fetch(plan.repo, commit, token=token, cache_dir=cache)
         for file in LIMITS:
             ours, theirs = plan.folder / file, back.folder / file
             if ours.is_file() != theirs.is_file() or (ours.is_file() and sha256(ours) != sha256(theirs)):
-                hint = "It was not tagged. Run this again."
+                hint = "The commit was not tagged. Type the same command again."
                 raise HubError(f"{plan.repo} at {commit[:12]}: {file} is not what was sent", hint)
         _hold(back.folder, f"{plan.repo}@{commit}", "cpu")

@@ -1,5 +1,6 @@
 """The command `zoo`: through its console script where the process matters, in-process for the rest."""
 
+import ast
 import inspect
 import json
 import os
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_interrupting_a_training_says_how_to_go_on(tmp_path: Path, faces: Path) 
         finally:
             training.kill()
     assert training.returncode == 130
-    assert errors == "interrupted; the same command with --resume goes on\n"
+    assert errors == "Interrupted. The same command with --resume goes on.\n"
     assert not (out / "config.json").exists()
 
 
@@ -377,8 +378,8 @@ def test_conditions_go_by_name(
         (["--sed", "7"], 2, "Did you mean '--seed'"),
         (["--forc"], 2, "Did you mean '--force'"),
         (["-x", "3"], 2, "no option '-x'"),
-        (["--set", "seed=4"], 2, "without --set"),
-        (["--label"], 2, "needs a value"),
+        (["--set", "seed=4"], 2, "without --set: --seed VALUE"),
+        (["--label"], 2, "needs a value, one of 5, 7, nine"),
         (["surplus"], 2, "'surplus'"),
         (["--set", "label"], 2, "KEY=VALUE"),
         (["--set", "=7"], 2, "KEY=VALUE"),
@@ -407,7 +408,7 @@ def test_a_wrong_condition_or_option_is_refused_by_name(
 def test_a_condition_before_the_name_is_told_its_place(run: Callable[..., Any], tiny_card: Path) -> None:
     result = run("sample", "--label", "7", tiny_card)
     assert result.exit_code == 2
-    assert "conditions come after the card" in result.stderr
+    assert "Conditions come after the card: zoo sample NAME --label VALUE" in result.stderr
 
 
 # translate
@@ -492,9 +493,10 @@ def test_resume_goes_on_and_needs_to_be_asked_for(
         (["dcgan-celeba", "--set", "lr"], 2, "KEY=VALUE"),
         (["dcgan-celeba", "--set", "device=cpu"], 2, "'device'"),
         (["dcgan-celeba", "--steps", "0"], 2, "--steps"),
-        (["dcgan-celeba", "--family", "dcgan"], 2, "--family goes with --all"),
+        (["dcgan-celeba", "--family", "dcgan"], 2, "--family works only together with --all"),
+        (["dcgan-celeba", "--all", "--limit", "3"], 2, "Leave out NAME, --limit or --all"),
         (["dcgan-celeba", "--data", "a", "--data", "b"], 2, "Give --data once"),
-        ([], 2, "Give the NAME of a recipe"),
+        ([], 2, "Give the name of a recipe"),
         (["dcgan-celeba", "--resume"], 1, "no run in"),
         (["dcgan-celeba", "--data", "./nowhere"], 1, "nowhere"),
     ],
@@ -562,22 +564,95 @@ def test_verify_of_an_unknown_card_is_a_line_with_a_suggestion(run: Callable[...
     assert re.fullmatch(r"error: no card 'dcgan-celebs'\n  Did you mean 'dcgan-celeba'.*\n", result.stderr)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["info", "folder"], "For the folder type ./folder"),
+        (["info", "dcgan-celeba@v1"], "org/dcgan-celeba@v1"),
+        (["verify", "vae-mnist", "--all"], "Give either vae-mnist or --all, not both"),
+        (["verify"], "Give the name of a card, or --all"),
+        (["verify", "--all", "--judge", "x"], "Leave --data and --judge out"),
+        (["publish", "vae-mnist", "--all", "--to", "org"], "Give either vae-mnist or --all, not both"),
+        (["publish", "vae-mnist", "--to", "org/name"], "Give --yes to send"),
+        (["translate", "cyclegan-celeba-blond", "--to", "blond", "--out", "x.png"], "photo.jpg --out x.png"),
+        (["check", "dcgan", "--optional", "gpus"], "Did you mean 'gpu'"),
+        (["train", "dcgan-celeba"], "zoo train dcgan-celeba --out runs/dcgan-celeba"),
+    ],
+)
+def test_what_stops_a_command_says_what_to_type(
+    run: Callable[..., Any], tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    result = run(*words)
+    assert (result.exit_code, said in result.stderr) == (1 if words[0] == "info" else 2, True), result.stderr
+
+
+def commands() -> "dict[str, typer.core.TyperCommand]":
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined, no-any-return]
+
+
+def shown(name: str, width: int) -> list[str]:
+    """The lines of a command's help, or of that of `zoo` itself."""
+    return CliRunner().invoke(app, [*filter(None, [name]), "--help"], terminal_width=width).stdout.splitlines()
+
+
 def test_every_command_and_option_explains_itself() -> None:
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        assert command.help, name
-        assert [param.name for param in command.params if not param.help and param.name != "ctx"] == [], name
+    """In sentences, and not as a word that goes on after the option's name: "Of the grid."."""
+    for name, command in commands().items():
+        for help in (command.help, *(getattr(param, "help", None) for param in command.params if param.name != "ctx")):
+            assert help, name
+            assert re.fullmatch(r"(?s)(?!Of |As |For )[A-Z]\S* \S+ .*\.", help), (name, help)
 
 
-@pytest.mark.parametrize("name", typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-def test_help_fits_a_screen_and_ends_with_an_example_that_the_command_takes(name: str) -> None:
-    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "100"}).stdout
-    assert len(shown.splitlines()) <= 50
-    *_, last = shown.splitlines()
-    program, command, *words = shlex.split(last.strip().removeprefix("Example: "))
-    assert (program, command) == ("zoo", name)
-    taken = typer.main.get_command(app).commands[name].make_context(name, [*words])  # type: ignore[attr-defined]
-    conditions = {word for word in taken.args if word.startswith("-")}
-    assert not conditions or conditions <= {f"--{key}" for key in zoo.load(words[0]).conditions}
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", ["", *commands()])
+def test_help_fits_a_screen_and_ends_with_examples_that_the_command_takes(name: str, width: int) -> None:
+    lines = shown(name, width)
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= width
+    start = next(i for i, line in enumerate(lines) if line in ("Example:", "Examples:"))
+    for line in lines[start + 1 :]:
+        program, command, *words = shlex.split(line)
+        assert (program, command) == ("zoo", name or command)
+        taken = commands()[command].make_context(command, [*words])
+        conditions = {word for word in taken.args if word.startswith("-")}
+        assert not conditions or conditions <= {f"--{key}" for key in zoo.load(words[0]).conditions}
+
+
+def test_the_list_of_commands_cuts_no_sentence_off() -> None:
+    lines = shown("", 80)
+    listed = lines[lines.index("Commands:") + 1 : lines.index("Examples:") - 1]
+    assert [line.split()[0] for line in listed] == [*commands()]
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+def sentences(node: ast.AST) -> Iterator[str]:
+    """The texts in code, with `X` for what is filled in. Docstrings and comments are left out."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        return
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    for child in ast.iter_child_nodes(node):
+        yield from sentences(child)
+
+
+def test_the_commands_and_options_that_errors_tell_of_exist() -> None:
+    """`'zoo list'`, or `zoo list` after a colon, in any text of the core."""
+    told = [
+        match
+        for path in sorted(Path(zoo.__file__).parent.rglob("*.py"))
+        for text in sentences(ast.parse(path.read_text(encoding="utf-8")))
+        for match in re.finditer(r"(?:'|: )zoo ([a-z]+)((?: [^\s';]+)*)", text)
+    ]
+    assert len(told) > 20
+    for match in told:
+        command = commands().get(match[1])
+        assert command is not None, match[0]
+        options = {option for param in command.params for option in param.opts}
+        assert {word for word in match[2].split() if re.fullmatch(r"--[a-z-]+", word)} <= options, match[0]
 
 
 @pytest.mark.parametrize("name", [name for name, (_, recipe) in registry().recipes.items() if recipe.larger])

@@ -22,7 +22,7 @@ class WeightsFacts(Config):
     """What a card says about its model.safetensors."""
 
     dtype: Literal["float32", "float16", "bfloat16"]
-    """Of every floating-point tensor in the file; the loaded module is float32 again."""
+    """Type of every floating-point tensor in the file. The loaded module is float32."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -33,7 +33,7 @@ class CardDraft(Config):
     name: Name
     family: Name
     package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = DISTRIBUTION
-    """Distribution that provides the family; shown as text when the family is missing, never acted on."""
+    """Distribution that provides the family. If the family is missing, an error names it."""
     config: dict[str, Any]
     preparation: Preparation
 
@@ -44,7 +44,7 @@ class CardDraft(Config):
 
 
 class CardConfig(CardDraft):
-    """config.json: all that loading needs, and nothing else. Pure data: no path, address or class name is acted on."""
+    """The content of config.json. It is pure data: zoo follows no path, address or class name in it."""
 
     conditions: dict[Key, Annotated[Condition, Field(discriminator="kind")]] | None = None
     """What the module's `conditions` say, so that they are known without it; loading refuses a card where they differ.
@@ -53,5 +53,5 @@ class CardConfig(CardDraft):
 
 
 def read_config(folder: Path) -> CardConfig:
-    """A card's config.json through its closed schema."""
+    """The config.json of a card. Raises FormatError, or ConfigError for values that the schema refuses."""
     return validate(CardConfig, read_json(folder / CONFIG, LIMITS[CONFIG]), str(folder / CONFIG))

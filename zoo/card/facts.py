@@ -1,4 +1,4 @@
-"""A card's facts <-> its README.md. Rendering is deterministic, so a README can be checked against its facts."""
+"""The facts of a card, and the README.md that follows from them. Equal facts always give an equal README."""
 
 import shlex
 from pathlib import Path
@@ -17,15 +17,15 @@ from zoo.family.spec import ModelSpec
 from zoo.files import read_json, to_json, write_atomically
 
 HUB = "https://huggingface.co"
-"""Where the public reads cards."""
+"""Address of the public Hub."""
 
 
 class Training(Config):
-    """How the weights came to be, as it was."""
+    """How the weights were trained."""
 
     recipe: Name
     data: str
-    """Name of the data set; a Hub name where it is one."""
+    """Name of the data set, if possible its Hub name."""
     split: str
     columns: dict[str, str] = Field(default_factory=lambda: {"image": "image"})
     """Which column of the data set was the image, the label, ..."""
@@ -33,7 +33,7 @@ class Training(Config):
     steps: int
     batch_size: int
     passes: float
-    """Over the data; over the larger domain of an unpaired set."""
+    """Passes over the data set; for an unpaired one, over its larger domain."""
     seconds: float
     device: str
     precision: str
@@ -44,32 +44,32 @@ class Training(Config):
 
 
 class Origin(Config):
-    """Where weights came from that were not trained by zoo."""
+    """Where the weights came from, if zoo did not train them."""
 
     data: str
-    """What they were trained on, as far as it is known."""
+    """What the weights were trained on, as far as it is known."""
     source: str
-    """Who trained and who gave them."""
+    """Who trained the weights, and who distributes them."""
     file: str
     sha256: str
-    """Of that file."""
+    """Hash of that file."""
     command: str
-    """That made the card from it."""
+    """Command that made the card from the file."""
 
 
 class Reference(Config):
-    """What tells two sets of images apart, where a figure compares sets by their features."""
+    """What a figure compares sets of images by: a network for their features, and the features of real images."""
 
     backbone: str
-    """Whose features: a judge's card, a timm model, or inception."""
+    """The network: the card of a judge, a timm model, or inception."""
     weights: str
     """sha256 of its weights."""
     resize: str
-    """How images become its input."""
+    """How images become the input of the network."""
     statistics: str
     """sha256 of the real images' mean and covariance."""
     n: int
-    """Real images."""
+    """Number of real images."""
 
 
 class Metric(Config):
@@ -84,28 +84,28 @@ class Metric(Config):
     data: str
     split: str
     n: int
-    """Images it was measured on; of a sampler, its samples."""
+    """Number of images that it was measured on: of test images, or of samples."""
     seed: int
     protocol: str
     floor: float | None = None
-    """The same figure of as many training images, in place of samples: what the data themselves come to."""
+    """The same figure with as many training images in place of the samples."""
     ceiling: float | None = None
-    """Of an accuracy: that of real images which have what was asked for. No model can be expected to do better."""
+    """For an accuracy: that of real images which have what was asked for. No model can be expected to do better."""
     baseline: str = ""
     """What else the figure may be compared with."""
     reference: Reference | None = None
 
 
 class Cost(Config):
-    """What the card costs, on the machine named."""
+    """What using the card costs, on one machine."""
 
     parameters: int
     bytes: int
-    """Of the weights' file."""
+    """Size of the file of weights."""
     memory: int
-    """Bytes at the peak of loading the card and making 16 images: of the process, or on a GPU of the device."""
+    """Most bytes that loading the card and making 16 images took, in the process or on the GPU."""
     seconds: float
-    """For 16 images, loaded and warm."""
+    """Time for 16 images, with the card loaded and after a first try."""
     machine: str
 
 
@@ -116,7 +116,7 @@ class Evaluation(Config):
     seconds: float
     software: dict[str, str]
     commit: str = ""
-    """Of zoo, where it ran from a clone."""
+    """Commit of zoo, if it ran from a clone."""
 
 
 class Facts(Config):
@@ -124,25 +124,25 @@ class Facts(Config):
 
     summary: str
     repository: Annotated[str, Field(pattern=rf"^({REPOSITORY.pattern})?$")] = ""
-    """On the Hub, where it has been published."""
+    """Repository on the Hub, if the card has been published."""
     license: str
     data_terms: str
     limits: list[str]
     larger: str = ""
-    """Options that make more of the recipe with more compute; not tried."""
+    """Options of `zoo train` for a larger model, which nobody has tried."""
     training: Training | None = None
-    """None for weights that were not trained here; then `origin` says where they came from."""
+    """None for weights that zoo did not train. Then `origin` says where they came from."""
     origin: Origin | None = None
     metrics: list[Metric] = Field(default_factory=list)
     evaluation: Evaluation | None = None
     costs: list[Cost] = Field(default_factory=list)
-    """One for each kind of machine it was measured on."""
+    """The costs on each machine that they were measured on."""
     golden: dict[str, list[float]] = Field(default_factory=dict)
-    """By method, values of its results on fixed inputs, which `zoo verify` finds again; so it does the picture."""
+    """Results of the methods on fixed inputs, by method. `zoo verify` computes them again."""
     picture_inputs: Name | None = None
-    """Of a translator: the card whose samples (seed 0) are the inputs in its picture."""
+    """For a translator: the card whose samples (seed 0) are the inputs in its picture."""
     picture_credit: str = ""
-    """Of a picture that shows inputs and targets of the data set's test split: the line that they must bear."""
+    """For a picture with inputs and targets of the data set's test split: the line that must stand beside them."""
     picture_rows: list[dict[str, str | bool | float | list[float]]] = Field(default_factory=list)
     """Conditions of each row of the picture's results."""
 
@@ -154,12 +154,12 @@ class Facts(Config):
 
     @property
     def data(self) -> str:
-        """What the weights were trained on."""
+        """Name of the data set that the weights were trained on."""
         return self.training.data if self.training else self.origin.data if self.origin else ""
 
 
 def read_facts(folder: Path) -> Facts:
-    """A card's evaluation.json through its closed schema."""
+    """The evaluation.json of a card. Raises FormatError, or ConfigError for values that the schema refuses."""
     return validate(Facts, read_json(folder / FACTS), str(folder / FACTS))
 
 
@@ -172,11 +172,14 @@ def write_facts(folder: Path, facts: Facts) -> None:
 
 
 def address(folder: Path, repo: str) -> None:
-    """Write into a card which repository on the Hub it is, so that its README says how to load it from there."""
+    """Write the name of its repository on the Hub into a card. Its README then says how to load it from there.
+
+    InputError for a card without evaluation.json.
+    """
     if not (folder / FACTS).is_file():
         raise InputError(
-            f"{folder.name} has no {FACTS}: nothing is known of these weights",
-            "Those of a card that was changed after loading cannot be published; 'zoo train' makes a card of its own.",
+            f"{folder.name} has no {FACTS}, which says how its weights were made",
+            "A model that was changed after loading has none. For a card of your own: zoo train NAME --out FOLDER",
         )
     write_facts(folder, validate(Facts, read_facts(folder).model_dump() | {"repository": repo}, str(folder / FACTS)))
 
@@ -197,7 +200,7 @@ def conditions_of(config: CardConfig) -> dict[str, Condition]:
 
 
 def render(folder: Path) -> str:
-    """The README.md that a card's config.json and evaluation.json amount to."""
+    """The text of README.md that follows from a card's config.json and evaluation.json."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     config, facts = read_config(folder), read_facts(folder)
@@ -253,7 +256,7 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -
         pipeline_tag=spec.task,
         datasets=[facts.data] if on_the_hub else None,
         tags=["pytorch", config.family, *spec.tags],
-        # What the Hub shows in its gallery of widgets, and where a link to the card is shared.
+        # The Hub shows the picture in its gallery and beside links to the card.
         widget=[{"text": caption(spec, config, facts), "output": {"url": PICTURE}}] if picture else None,
         thumbnail=f"{HUB}/{facts.repository}/resolve/main/{PICTURE}" if picture and facts.repository else None,
         metrics=sorted({known for metric in facts.metrics if (known := hub_metric(metric.name))}) or None,
@@ -268,7 +271,7 @@ def hub_metric(name: str) -> str | None:
 
 
 def example(spec: ModelSpec, name: str, facts: Facts) -> str:
-    """The one line that shows what a card is for."""
+    """A line of Python that shows how to use a card."""
     asked = "".join(f", {key}={value!r}" for key, value in (facts.picture_rows or [{}])[-1].items())
     if "sample" in spec.capabilities:
         return f'zoo.load("{name}").sample(16, seed=0{asked}).save("samples.png")'
@@ -301,7 +304,7 @@ def figure(metric: Metric) -> str:
 
 
 def beside_it(metric: Metric) -> str:
-    """What a figure may be compared with: the data themselves, and what else its measure found."""
+    """What a figure may be compared with: the same figure of training images or real images, and the baseline."""
     floor = "" if metric.floor is None else f"training images: {metric.floor:.4g}"
     ceiling = "" if metric.ceiling is None else f"real images that have it: {metric.ceiling:.4g}"
     return "; ".join(filter(None, (floor, ceiling, metric.baseline)))
@@ -320,7 +323,7 @@ def megabytes(size: int) -> str:
 
 
 def cell(value: object) -> str:
-    """Text that cannot break out of its cell of a table; nothing at all is said to be none."""
+    """The value as text for a cell of a Markdown table; "none" for an empty one."""
     return " ".join(str(value).split()).replace("|", "\\|") or "none"
 
 

@@ -8,10 +8,10 @@ FACTS = "evaluation.json"
 README = "README.md"
 PICTURE = "samples.png"
 STATISTICS = "statistics.safetensors"
-"""Of a judge: what its features of real images come to."""
+"""Only in a judge: mean and covariance of its features of real images."""
 SIGNATURE = "model.sig"
 PLAN = "run.json"
-"""Of a run, which is a card in the making: what it was told to do."""
+"""Only in the folder of a run: the recipe and settings that it was started with."""
 
 LIMITS = {
     CONFIG: 1 << 16,
@@ -22,11 +22,11 @@ LIMITS = {
     SIGNATURE: 1 << 20,
     WEIGHTS: (4 << 30) + (1 << 20),
 }
-"""All that a card may hold, and the bytes each file may have. No other file of a folder is read, sent or fetched."""
+"""The files that a card may have, and their largest sizes in bytes. No other file is read, sent or downloaded."""
 NEEDED = (CONFIG, WEIGHTS)
-"""What loading cannot do without."""
+"""The files that loading needs."""
 SIGNED = (CONFIG, WEIGHTS, PICTURE, STATISTICS)
-"""What a signature speaks for: not the words about a card, which may be mended on its web page."""
+"""The files that a signature covers. The texts about a card are not among them: they may be edited on the Hub."""
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 """Owner and name of a repository on the Hub."""

@@ -1,8 +1,8 @@
-"""config.json + model.safetensors <-> module. Every byte is checked before it is trusted.
+"""Load a module from config.json and model.safetensors, and save one. Every byte is checked before it is used.
 
-The order is the point: the config against its schema, a module built without memory, the file's header against the
-names, shapes and dtypes of that module, the hash; only then is a tensor made. There is no pickle, no eval and no class
-path on this road.
+The order of the checks matters. First the schema checks the config. Then a module is built without memory, and the
+header of the file must have the names, shapes and dtypes of that module. Then the hash is checked, and only then is a
+tensor made. No pickle, no eval and no class path is used.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ from zoo.files import parse_json, write_atomically
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 10_000
 MAX_SIDE = 1 << 40
-"""Of one dimension of a tensor."""
+"""The largest size of one dimension of a tensor."""
 MAX_PARAMETERS = 1 << 30
-"""Of a module: 4 GiB as float32."""
+"""The most parameters of a module: 4 GiB as float32."""
 KEY = re.compile(r"[A-Za-z0-9_.]{1,200}")
 FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES = {
@@ -49,7 +49,7 @@ DTYPES = {
 FIELDS = {"dtype", "shape", "data_offsets"}
 
 FILLS = {name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
-FILLS |= {"erfinv_", "mul_", "add_", "clamp_"}  # what a truncated normal is made of, which older torch does by steps
+FILLS |= {"erfinv_", "mul_", "add_", "clamp_"}  # older torch fills with a truncated normal in these steps
 
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
@@ -84,13 +84,13 @@ def _construct(spec: ModelSpec, config: object, where: str, device: str) -> nn.M
         unfilled = _Unfilled() if device == "meta" else contextlib.nullcontext()
         with torch.random.fork_rng(devices=[]), torch.device(device), unfilled:
             module: nn.Module = kind(checked)
-    except Exception as error:  # values that each fit their bounds but not one another may fail anywhere
+    except Exception as error:  # each value fits its bounds, but together they may fail anywhere
         raise ConfigError(f"{where}: these values do not make a model: {error}") from error
     return module
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out the random fills of a module without memory: `normal_` on it would import torch's compiler first."""
+    """Leaves out the random fills of a module without memory, since `normal_` would import torch's compiler there."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -115,11 +115,11 @@ def load_module(folder: Path) -> tuple[nn.Module, ModelSpec, CardConfig]:
 
 
 def _family(card: CardConfig, where: str) -> ModelSpec:
-    """The spec of a card's family, which must know the card's filter."""
+    """The spec of a card's family. NotFoundError without the family, ConfigError if it lacks the card's filter."""
     try:
         spec = registry().spec(card.family)
     except NotFoundError as error:
-        hint = f"The card says that the package {card.package!r} provides it: pip install {card.package}"
+        hint = f"The card says that the package {card.package!r} provides it. Install it: pip install {card.package}"
         raise NotFoundError(f"{where}: {error.message}", hint) from None
     if card.preparation.filter is not None and card.preparation.filter not in spec.filters:
         raise ConfigError(f"{where}: family {spec.name!r} has no filter {card.preparation.filter!r}")
@@ -127,7 +127,7 @@ def _family(card: CardConfig, where: str) -> ModelSpec:
 
 
 def _check_preparation(module: nn.Module, card: CardConfig, where: str) -> None:
-    """What the card prepares must be what the model takes."""
+    """ConfigError unless the card prepares images of the size and channels that the model takes."""
     for key, prepared in (("image_size", card.preparation.size), ("channels", card.preparation.channels)):
         built = getattr(module.config, key, prepared)
         if built != prepared:
@@ -161,14 +161,17 @@ def read_weights(path: Path, expected: Layout, facts: WeightsFacts) -> dict[str,
 
 
 def read_tensors(path: Path, wanted: Layout, digest: str | None = None) -> dict[str, Tensor]:
-    """Exactly the wanted tensors, all finite, of a safetensors file, whose sha256 is `digest` if one is promised."""
+    """The tensors of a safetensors file. FormatError unless they are the wanted ones, finite, and of this sha256."""
     data = _read_matching(path, wanted)
     found = hashlib.sha256(data).hexdigest()
     if digest not in (None, found):
-        raise FormatError(f"{path}: sha256 is {found}, config.json promises {digest}", "Fetch the card again.")
+        raise FormatError(
+            f"{path}: sha256 is {found}, config.json promises {digest}",
+            "Get the card again: the file is damaged or was changed.",
+        )
     try:
         state: dict[str, Tensor] = safetensors.torch.load(data)
-    except safetensors.SafetensorError as error:  # its JSON reader is stricter in corners, such as -0
+    except safetensors.SafetensorError as error:  # its JSON reader refuses more than ours, such as -0
         raise FormatError(f"{path}: {error}") from error
     broken = _not_finite(state)
     if broken:
@@ -177,13 +180,13 @@ def read_tensors(path: Path, wanted: Layout, digest: str | None = None) -> dict[
 
 
 def _not_finite(state: dict[str, Tensor]) -> str | None:
-    """The first tensor with a NaN or an infinite value."""
+    """The name of the first tensor with a NaN or an infinite value."""
     floats = {key: value for key, value in state.items() if value.is_floating_point()}
     return next((key for key, value in floats.items() if not bool(value.isfinite().all())), None)
 
 
 def _read_matching(path: Path, wanted: Layout) -> bytes:
-    """The bytes of a file, read only once its header has been found to promise exactly the wanted tensors."""
+    """The bytes of a file. They are read only after its header was found to name exactly the wanted tensors."""
     if not path.is_file():
         raise FormatError(
             f"{path}: no such file", "Weights are read from safetensors files alone, never from a pickle."
@@ -208,7 +211,7 @@ def _read_header(file: BinaryIO, size: int, path: Path) -> bytes:
 
 
 def _check_header(header: bytes, size: int, path: Path) -> Layout:
-    """Names, dtypes and shapes, once the header is known to describe exactly the bytes that follow it."""
+    """Names, dtypes and shapes. FormatError unless the header describes exactly the bytes that follow it."""
     if header[:1] != b"{":
         raise FormatError(f"{path}: no safetensors file: its header starts with {header[:1]!r}, expected '{{'")
     entries = parse_json(header, f"{path} (header)")
@@ -252,7 +255,7 @@ def _numbers(value: object, low: int) -> bool:
 
 
 def _match(found: Layout, wanted: Layout, path: Path) -> None:
-    """One error that lists every difference in names, shapes and dtypes."""
+    """Raises one FormatError that lists every difference in names, shapes and dtypes, at most ten of them."""
 
     def text(entry: tuple[torch.dtype, tuple[int, ...]]) -> str:
         return f"{str(entry[0]).removeprefix('torch.')} {list(entry[1])}"

@@ -1,4 +1,4 @@
-"""The commands about cards: which there are, what one is, and what it makes."""
+"""The commands about cards: list them, show one, make images with one."""
 
 import sys
 from itertools import takewhile
@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.given import BatchSize, Card, Columns, Device, Dtype, Force, Json, Key, Out, Settings, open_model
+from zoo.cli.given import (
+    PICTURE,
+    BatchSize,
+    Card,
+    Columns,
+    Conditions,
+    Device,
+    Dtype,
+    Force,
+    Json,
+    Key,
+    open_model,
+)
 from zoo.cli.terminal import print_json
 from zoo.errors import InputError
 
@@ -16,9 +28,10 @@ if TYPE_CHECKING:
 
 
 def list_(
-    family: Annotated[str | None, typer.Option(help="Only of this family.")] = None, as_json: Json = False
+    family: Annotated[str | None, typer.Option(metavar="FAMILY", help="Show only the cards of this family.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Cards that load by name, and recipes to train."""
+    """List the cards that load by name, and the recipes to train."""
     from zoo.cli.terminal import pick, show
     from zoo.family.registry import cards_of, registry
     from zoo.hub.places import origin
@@ -43,17 +56,17 @@ def list_(
     show(pick(entries, headers), headers)
     aside = sum(plugin.error is not None and not plugin.left_out for plugin in found.plugins)
     if aside:
-        typer.echo(f"plugins set aside: {aside}; 'zoo plugins' says why", err=True)
+        typer.echo(f"plugins set aside: {aside}. 'zoo plugins' says why.", err=True)
 
 
 def info(
     name: Card,
     as_json: Json = False,
     where: Annotated[
-        bool, typer.Option("--where", help="Print the card's folder, and on stderr where it was looked for.")
+        bool, typer.Option("--where", help="Print only the card's folder. Stderr says where zoo looked for it.")
     ] = False,
 ) -> None:
-    """What a card is, can do and costs, and how it was made."""
+    """Show what a card can do, how good it is and how it was made."""
     from zoo.cli.terminal import recipe_rows, show
     from zoo.family.registry import registry
     from zoo.hub import places as hub
@@ -100,19 +113,28 @@ def _show_card(folder: Path, as_json: bool) -> None:
 def sample(
     ctx: typer.Context,
     name: Card,
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 16,
-    out: Annotated[Path | None, typer.Option(help="As for translate; NAME-seedSEED.png by default.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same images; a fresh one by default.")] = None,
-    start: Annotated[int, typer.Option(help="Number of the first sample in the seed's stream.")] = 0,
+    n: Annotated[int, typer.Option("-n", metavar="N", help="Make N images.")] = 16,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PATH", help=f"{PICTURE} By default a grid in NAME-seedSEED.png.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The same seed makes the same images. By default zoo draws a new seed."),
+    ] = None,
+    start: Annotated[int, typer.Option(metavar="N", help="Leave out the first N images of this seed.")] = 0,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
     columns: Columns = None,
     force: Force = False,
     key: Key = None,
-    setting: Settings = None,
+    setting: Conditions = None,
 ) -> None:
-    """New images. Conditions go by name: --label 7, --Blond_Hair true, or --set label=7."""
+    """Make new images with a card.
+
+    Conditions say what you want. Give them by name, after the card: --label 7 or --Blond_Hair true. 'zoo info' shows
+    the conditions of a card.
+    """
     model, given = open_model(ctx, name, ctx.args, setting, device=device, dtype=dtype, key=key)
     from zoo.model import fresh_seed
 
@@ -126,27 +148,36 @@ def sample(
 def translate(
     ctx: typer.Context,
     name: Card,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="PNG, JPEG or WebP files.")],
-    out: Out,
-    prepared: Annotated[bool, typer.Option("--prepared", help="The images are in the input domain already.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the model's noise, if it has any.")] = 0,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="One or more PNG, JPEG or WebP files.")],
+    out: Annotated[Path, typer.Option(metavar="PATH", help=PICTURE)],
+    prepared: Annotated[
+        bool,
+        typer.Option("--prepared", help="The images are the model's input already: do not apply the card's filter."),
+    ] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the model's noise, if the model draws any.")] = 0,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
     columns: Columns = None,
     force: Force = False,
     key: Key = None,
-    setting: Settings = None,
+    setting: Conditions = None,
 ) -> None:
-    """Images carried into the other domain. Conditions go by name, after the images."""
+    """Translate images with a card, for instance black hair into blond.
+
+    Conditions say what you want. Give them by name, after the images: --Blond_Hair true. 'zoo info' shows the
+    conditions of a card.
+    """
     files = [*takewhile(lambda word: not word.startswith("--"), images)]
+    if not files:
+        ctx.fail(f"Give at least one image, before the conditions: zoo translate {name} photo.jpg --out {out}")
     model, given = open_model(ctx, name, images[len(files) :], setting, device=device, dtype=dtype, key=key)
     _check_out(out, force, range(len(files)))
     _save(model.translate(files, prepared=prepared, seed=seed, batch_size=batch_size, **given), out, columns)
 
 
 def _check_out(out: Path, force: bool, numbers: range) -> None:
-    """Refuse before any work what could not be written, or would overwrite a file."""
+    """InputError, before any work is done, if `out` cannot be written or would overwrite a file."""
     from zoo.images import SUFFIXES
 
     if not out.suffix or out.is_dir():
@@ -154,9 +185,12 @@ def _check_out(out: Path, force: bool, numbers: range) -> None:
     elif out.suffix.lower() in SUFFIXES:
         taken = [out] if out.exists() else []
     else:
-        raise InputError(f"{out}: cannot write {out.suffix!r} files", f"Use {', '.join(SUFFIXES)} or a folder.")
+        raise InputError(
+            f"{out}: cannot write {out.suffix!r} files",
+            f"Give --out a file that ends in {', '.join(SUFFIXES)}, or a folder.",
+        )
     if taken and not force:
-        raise InputError(f"{min(taken)} exists already", "Give another --out, or --force to overwrite it.")
+        raise InputError(f"{min(taken)} exists already", "Give another --out, or give --force to overwrite it.")
 
 
 def _save(images: "Images", out: Path, columns: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The commands about families: which are installed, a package for a new one, and the laws."""
+"""The commands about families: list the plugins, write a package for a new family, test a family by the laws."""
 
 import sys
 from collections import Counter
@@ -9,13 +9,14 @@ import typer
 
 from zoo.cli.given import Json
 from zoo.cli.terminal import print_json
+from zoo.errors import did_you_mean
 
 if TYPE_CHECKING:
     from zoo.family.registry import Plugin
 
 
 def plugins(as_json: Json = False) -> None:
-    """Installed plugins: what each provides, or why it was set aside."""
+    """List the installed plugins, and say why one was set aside."""
     from zoo.cli.terminal import pick, show
     from zoo.family.registry import registry
 
@@ -48,23 +49,34 @@ def _state(plugin: "Plugin") -> str:
 
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the family, like my-model.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the package; zoo-NAME by default.")] = None,
-    title: Annotated[str | None, typer.Option(help="Of the family, as on a card.")] = None,
-    summary: Annotated[str | None, typer.Option(help="What it is, in a few words.")] = None,
-    author: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set of its recipe: a Hub name, or a folder's name.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of its images in pixels.")] = None,
-    license: Annotated[str | None, typer.Option(help="Of the code and the weights.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new family, like my-model.")],
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to write. By default zoo-NAME.")] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the family, as a card shows it.")] = None,
+    summary: Annotated[str | None, typer.Option(metavar="TEXT", help="What the family is, in a few words.")] = None,
+    author: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Author of the package, as its licence names them.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Data set of the recipe: its Hub name, or a folder's name.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Height and width of the images in pixels.")
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(metavar="ID", help="Licence of code and weights: mit, apache-2.0 or bsd-3-clause.")
+    ] = None,
 ) -> None:
-    """A package for a new family, complete and working. On a terminal it asks what was not given."""
+    """Write a complete, working package for a new family.
+
+    On a terminal, zoo asks for each option that you did not give.
+    """
     from zoo.scaffold import package as scaffold
 
     given: dict[str, Any] = {"title": title, "summary": summary, "author": author, "data": data}
     given |= {"image_size": image_size, "license": license}
     folder = out or Path(f"zoo-{name}")
     if sys.stdin.isatty():
-        scaffold.check_folder(folder)  # before anything is asked
+        scaffold.check_folder(folder)  # before zoo asks anything
         for question in scaffold.questions(name):
             if given[question.field] is None:
                 choices = f" ({', '.join(question.choices)})" if question.choices else ""
@@ -76,13 +88,19 @@ def new(
 
 
 def check(
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="An installed family, as 'zoo plugins' shows it.")],
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="An installed family. 'zoo plugins' shows them.")],
     optional: Annotated[
-        list[str] | None, typer.Option(metavar="MARK", help="Optional laws too: gpu, compile or kill; often.")
+        list[str] | None,
+        typer.Option(
+            metavar="MARK", help="Test these optional laws too: gpu, compile or kill. Can be given several times."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a family by the laws that every family keeps. Exit status 1 if one is broken."""
+    """Test a family by the laws, which every family must keep.
+
+    The exit status is 1 if a law is broken.
+    """
     from dataclasses import asdict
 
     from zoo.cli.terminal import pick, show
@@ -90,7 +108,9 @@ def check(
 
     for mark in optional or ():
         if mark not in OPTIONAL:
-            raise typer.BadParameter(f"{mark!r} is none of {', '.join(OPTIONAL)}", param_hint="--optional")
+            raise typer.BadParameter(
+                f"no optional law has the mark {mark!r}. {did_you_mean(mark, OPTIONAL)}", param_hint="--optional"
+            )
     results = list(report(family, optional or ()))
     entries = [asdict(result) | {"seconds": f"{result.seconds:.2f}"} for result in results]
     if as_json:

@@ -1,4 +1,4 @@
-"""The commands about figures: measured, and measured again."""
+"""The commands about figures: measure those of a card, and verify a card."""
 
 import sys
 from collections import Counter
@@ -8,30 +8,39 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.given import Card, Data, DataName, Device, Json, Judge, Key, Limit
+from zoo.cli.given import Card, DataName, Device, Json, Judge, Key, Limit, OneCard, one_or_all
 from zoo.cli.terminal import print_json
 
 
 def evaluate(
     name: Card,
-    data: Data = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Data set: a folder or a Hub name. By default the one that the card names."),
+    ] = None,
     data_name: DataName = None,
     judge: Judge = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Whose features compare images: a timm model, or inception for the FID; the judge's own."),
+        typer.Option(
+            metavar="MODEL",
+            help="Network whose features compare images: a timm model, or inception for the FID. By default the judge.",
+        ),
     ] = None,
     neighbours: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Picture of samples above their nearest training images; not for a card."),
+        typer.Option(
+            metavar="FILE",
+            help="Write a picture of samples above their nearest training images. Do not put it into a card.",
+        ),
     ] = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random draws.")] = 0,
     device: Device = "auto",
     write: Annotated[bool, typer.Option("--write", help="Write the figures into the card.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The figures of a card, measured on a data set."""
+    """Measure how good a card is, on the test split of a data set."""
     import zoo
     from zoo.cli.terminal import METRIC_HEADERS, metric_rows, show
     from zoo.devices import keep_memory
@@ -56,19 +65,25 @@ def evaluate(
 
 
 def verify(
-    name: Annotated[str | None, typer.Argument(metavar="NAME_OR_FOLDER", help="A card, or its folder.")] = None,
-    data: Annotated[str | None, typer.Option(help="Measure all figures again on this folder or Hub data set.")] = None,
+    ctx: typer.Context,
+    name: OneCard = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Measure all figures again on this data set: a folder or a Hub name."),
+    ] = None,
     judge: Judge = None,
     key: Key = None,
     device: Device = "auto",
-    every: Annotated[bool, typer.Option("--all", help="Every bundled card.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Verify every bundled card.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Hold a card against what it says of itself. Exit status 1 if a check fails."""
-    if every == (name is not None):
-        raise typer.BadParameter("give the name of a card, or --all")
+    """Check that what a card says about itself is true.
+
+    The exit status is 1 if a check fails.
+    """
+    one_or_all(ctx, name, every)
     if every and (data or judge):
-        raise typer.BadParameter("cards differ in their data and their judge: give one card's name", param_hint="--all")
+        ctx.fail("Leave --data and --judge out with --all, or give the name of one card: cards differ in both.")
     from dataclasses import asdict
 
     import zoo

@@ -1,4 +1,4 @@
-"""The words of the command line into values: the options that several commands share, settings and conditions."""
+"""What a command is given: the options that several commands share, and how words become settings and conditions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.errors import did_you_mean
+from zoo.errors import closest
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -16,28 +16,41 @@ Pairs = list[tuple[str, str]]
 # Conditions are declared by each model, so the parser cannot know their names: it hands them over as they are.
 CONDITIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
-Card = Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER", help="A card as 'zoo list' shows it, or its folder.")]
-RecipeName = Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe as 'zoo list' shows it.")]
-Out = Annotated[Path, typer.Option(help="A .png, .jpg or .webp file, or a folder.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
-BatchSize = Annotated[int, typer.Option(help="Images at once; changes the memory used, not the images.")]
-Columns = Annotated[int | None, typer.Option(help="Columns of the grid. By default the grid is as square as possible.")]
-Data = Annotated[str | None, typer.Option(help="Data set: a folder or a Hub name; the recipe's own by default.")]
-DataName = Annotated[str | None, typer.Option(help="What the card calls the data set.")]
-Judge = Annotated[str | None, typer.Option(help="Card of the classifier that judges.", metavar="CARD")]
-Limit = Annotated[int | None, typer.Option(help="Use the first so many images.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="May be given many times.")]
-Column = Annotated[
+CARD = "NAME_OR_FOLDER"
+CARD_HELP = "A card: its name in 'zoo list', its folder, or org/name on the Hub."
+PICTURE = "Write a grid to this .png, .jpg or .webp file, or one PNG file per image to this folder."
+
+Card = Annotated[str, typer.Argument(metavar=CARD, help=CARD_HELP)]
+OneCard = Annotated[str | None, typer.Argument(metavar=CARD, help=CARD_HELP)]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")]
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="Device to compute on: cpu, cuda, cuda:1, mps, or auto for the best one.")
+]
+Dtype = Annotated[str, typer.Option(metavar="DTYPE", help="Precision to compute in: float32, bfloat16 or float16.")]
+BatchSize = Annotated[
+    int, typer.Option(metavar="N", help="Compute N images at a time. Fewer need less memory and come out the same.")
+]
+Columns = Annotated[
+    int | None, typer.Option(metavar="N", help="Columns of the grid. By default the grid is as square as possible.")
+]
+DataName = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Name to give the data set. By default its Hub name or its folder's.")
+]
+Judge = Annotated[
+    str | None, typer.Option(metavar="CARD", help="Card to judge with. By default the judge that the recipe names.")
+]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Use only the first N images of the data set.")]
+Conditions = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="KEY=NAME", help="Column of the data: image=img, label=digit, ..."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Give a condition, like label=7. Can be given several times."),
 ]
 Key = Annotated[
     Path | None,
-    typer.Option("--signature", metavar="KEY", help="The publisher's public key (PEM); the card must be signed."),
+    typer.Option(
+        "--signature", metavar="FILE", help="Check the card's signature with its publisher's public key, a PEM file."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 OWN_OPTIONS = {
     "name": "NAME, the first argument",
@@ -48,11 +61,19 @@ OWN_OPTIONS = {
         for key in ("out", "data", "data_name", "card_name", "resume", "device", "limit", "budget", "threads")
     },
 }
-"""What `zoo.train` takes besides settings, and how a shell gives it."""
+"""The arguments of `zoo.train` that are no settings, each with the way to give it on the command line."""
+
+
+def one_or_all(ctx: typer.Context, name: str | None, every: bool) -> None:
+    """A usage error unless a command was given either the name of a card or --all."""
+    if every and name is not None:
+        ctx.fail(f"Give either {name} or --all, not both.")
+    if not every and name is None:
+        ctx.fail("Give the name of a card, or --all. 'zoo list' shows the names.")
 
 
 def read_overrides(setting: Sequence[str] | None) -> dict[str, Any]:
-    """Settings of a training run; what `zoo.train` takes under a name of its own has its own option."""
+    """Settings of a training run, by name. A usage error for a name that has an option of its own."""
     overrides = {key: _value(text) for key, text in read_pairs(setting)}
     for key in overrides.keys() & OWN_OPTIONS.keys():
         raise typer.BadParameter(
@@ -66,18 +87,18 @@ def read_pairs(given: Sequence[str] | None, option: str = "--set") -> Pairs:
     for item in given or ():
         if item.find("=") < 1:
             like = {"--set": "lr=0.0001", "--column": "image=img"}[option]
-            raise typer.BadParameter(f"{item!r} is not KEY=VALUE, like {like}", param_hint=option)
+            raise typer.BadParameter(f"{item!r} is not KEY=VALUE. For example: {option} {like}", param_hint=option)
     return [(key.replace("-", "_"), text) for key, _, text in (item.partition("=") for item in given or ())]
 
 
 def open_model(
     ctx: typer.Context, name: str, words: Sequence[str], setting: Sequence[str] | None, **how: Any
 ) -> "tuple[Model, dict[str, Any]]":
-    """A card's model, and its conditions with their values. How: as `Model.from_place` takes it."""
+    """A card's model, and the given conditions with their values. how: passed on to `Model.from_place`."""
     from zoo.hub.places import find
 
     extra = _extra(ctx, name, words)
-    place = find(name)  # a misspelt name should not have to wait for torch
+    place = find(name)  # before torch is imported: a misspelt name is refused at once
     from zoo.devices import keep_memory
     from zoo.model import Model
 
@@ -87,15 +108,16 @@ def open_model(
 
 
 def _extra(ctx: typer.Context, name: str, words: Sequence[str]) -> Pairs:
-    """Conditions given as options, `--label 7` or `--label=7`, which the parser left alone."""
+    """Conditions given as options, `--label 7` or `--label=7`. The parser does not know them and hands them over."""
     if name.startswith("-"):
         ctx.fail(
-            f"Give the card first: {name!r} is no option of zoo {ctx.info_name}, and conditions come after the card."
+            f"{name!r} stands where the card should be. Conditions come after the card: "
+            f"zoo {ctx.info_name} NAME {name} VALUE"
         )
     pairs, rest = [], iter(words)
     for word in rest:
         if not word.startswith("--"):
-            what = "option" if word.startswith("-") else "further argument"
+            what = "option" if word.startswith("-") else "second argument"
             ctx.fail(f"zoo {ctx.info_name} takes no {what} {word!r}.")
         key, equals, text = word[2:].partition("=")
         text = text if equals else next(rest, "")
@@ -104,24 +126,26 @@ def _extra(ctx: typer.Context, name: str, words: Sequence[str]) -> Pairs:
 
 
 def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) -> dict[str, Any]:
-    """Conditions with their values read. A misspelt option is a usage error; the values are the model's to check."""
+    """Conditions with their values read. A misspelt option is a usage error; the model checks the values."""
     from zoo.family.conditions import Categorical, Flags
 
     declared = model.conditions
-    known = {*declared, *(flag for kind in declared.values() if isinstance(kind, Flags) for flag in kind.names)}
+    known = {name: kind.text() for name, kind in declared.items()}
+    known |= {flag: "true or false" for kind in declared.values() if isinstance(kind, Flags) for flag in kind.names}
     for key, text in extra:
         if key not in known:
             option = f"--{key.replace('_', '-')}"
-            options = {opt for param in ctx.command.params for opt in param.opts if opt.startswith("--")}
-            hint = did_you_mean(option, options | {f"--{name}" for name in known})
-            takes = f"{model.name} takes {', '.join(sorted(known)) or 'none'}"
-            ctx.fail(f"{option} is neither an option nor a condition; of conditions {takes}. {hint}")
+            options = {opt[2:] for param in ctx.command.params for opt in param.opts if opt.startswith("--")}
+            near = closest(option[2:], options | known.keys())
+            takes = f"these conditions: {', '.join(sorted(known))}" if known else "no conditions"
+            hint = f" Did you mean {' or '.join(repr(f'--{word}') for word in near)}?" if near else ""
+            ctx.fail(f"zoo {ctx.info_name} has no option {option}, and {model.name} takes {takes}.{hint}")
         if not text:
-            ctx.fail(f"The condition --{key} needs a value.")
+            ctx.fail(f"The condition --{key} needs a value, {known[key]}.")
     values = {}
     for key, text in pairs:
         if key not in known and any(key == param.name for param in ctx.command.params):
-            ctx.fail(f"{key!r} is no condition. Give it as an option of zoo {ctx.info_name}, without --set.")
+            ctx.fail(f"{key!r} is no condition but an option. Give it without --set: --{key.replace('_', '-')} VALUE")
         kind = declared.get(key)
         # A class called "7" is that class, wherever it stands in the list.
         values[key] = text if isinstance(kind, Categorical) and text in kind.names else _value(text)

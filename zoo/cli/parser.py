@@ -1,7 +1,8 @@
-"""The command `zoo`: a thin skin over the API. Every command imports what it needs, so that listing stays light."""
+"""The command `zoo`, a thin layer over the API. Each command imports what it needs, so that `zoo list` starts fast."""
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from zoo.errors import ZooError
 
 
 class Commands(TyperGroup):
-    """Turns what a command raises into a line on stderr and an exit status; ZOO_TRACEBACK=1 shows all of it."""
+    """All commands. An error becomes a line on stderr and an exit status. ZOO_TRACEBACK=1 shows the traceback too."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _light(super().get_params(ctx))
@@ -31,20 +32,38 @@ class Commands(TyperGroup):
             _complain(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            resume = "; the same command with --resume goes on" if ctx.invoked_subcommand == "train" else ""
-            typer.echo(f"interrupted{resume}", err=True)
+            resume = " The same command with --resume goes on." if ctx.invoked_subcommand == "train" else ""
+            typer.echo(f"Interrupted.{resume}", err=True)
             raise typer.Exit(130) from None
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        _show_examples(str(self.epilog), formatter)
 
-class Light(TyperCommand):
+
+class Command(TyperCommand):
+    """A command whose help ends with examples."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        _show_examples(str(self.epilog), formatter)
+
+
+class Light(Command):
     """A command that must start fast."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _light(super().get_params(ctx))
 
 
+def _show_examples(epilog: str, formatter: Any) -> None:
+    """Print each line of an epilog as an example. Lines are not folded, so that they can be copied."""
+    lines = epilog.splitlines()
+    with formatter.section("Examples" if len(lines) > 1 else "Example"):
+        for line in lines:
+            formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
 def _light(params: list[Any]) -> list[Any]:
-    """Leave out typer's conversion of options that were not given: it imports pydantic, a third of a listing's time."""
+    """Keep typer from converting options that were not given: it would import pydantic, a third of a listing's time."""
 
     def process(param: Any, ctx: Any, value: Any) -> Any:
         return value if value is None or value is False else type(param).process_value(param, ctx, value)
@@ -78,33 +97,44 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+]
 
 
-@app.callback()
-def root(version: Version = False) -> None:
-    """Deep generative models by name: zoo sample dcgan-celeba -n 16 --out faces.png"""
-
-
-app.command("list", cls=Light, epilog="Example: zoo list --family dcgan")(cards.list_)
-app.command(epilog="Example: zoo info dcgan-celeba")(cards.info)
-app.command(context_settings=CONDITIONS, epilog="Example: zoo sample cvae-mnist --label 7 -n 16 --out sevens.png")(
-    cards.sample
+@app.callback(
+    epilog="zoo list\nzoo sample dcgan-celeba -n 16 --out faces.png\n"
+    "zoo train dcgan-celeba --data photos --out runs/mine"
 )
-app.command(
-    context_settings=CONDITIONS, epilog="Example: zoo translate cyclegan-celeba-blond photo.jpg --out blond.png"
-)(cards.translate)
-app.command(epilog="Example: zoo plugins")(families.plugins)
-app.command(epilog="Example: zoo new my-model --image-size 64")(families.new)
-app.command(epilog="Example: zoo check vae")(families.check)
-app.command(epilog="Example: zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")(train.train)
-app.command(epilog="Example: zoo evaluate vae-mnist --limit 1000")(figures.evaluate)
-app.command(epilog="Example: zoo verify vae-mnist")(figures.verify)
-app.command(epilog="Example: zoo publish runs/mine --to org/name --dry-run")(publish.publish)
+def root(version: Version = False) -> None:
+    """Use, train and judge deep generative models by their names."""
+
+
+def _add(
+    function: Callable[..., None],
+    *examples: str,
+    name: str | None = None,
+    cls: type[Command] = Command,
+    context: dict[str, Any] | None = None,
+) -> None:
+    app.command(name, cls=cls, epilog="\n".join(examples), context_settings=context)(function)
+
+
+_add(cards.list_, "zoo list --family dcgan", name="list", cls=Light)
+_add(cards.info, "zoo info dcgan-celeba")
+_add(cards.sample, "zoo sample cvae-mnist --label 7 -n 16 --out sevens.png", context=CONDITIONS)
+_add(cards.translate, "zoo translate cyclegan-celeba-blond photo.jpg --out blond.png", context=CONDITIONS)
+_add(families.plugins, "zoo plugins")
+_add(families.new, "zoo new my-model --image-size 64")
+_add(families.check, "zoo check vae")
+_add(train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")
+_add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
+_add(figures.verify, "zoo verify vae-mnist")
+_add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")
 
 
 def main() -> None:
-    """The console script. A reader that has gone, as in `zoo list | head -1`, is no error worth words."""
+    """The console script. It ends in silence when its output is no longer read, as in `zoo list | head -1`."""
     try:
         try:
             app(prog_name="zoo")

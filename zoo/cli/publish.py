@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo._version import DISTRIBUTION
+from zoo.cli.given import OneCard, one_or_all
 
 if TYPE_CHECKING:
     from zoo.publishing import Draft
@@ -15,20 +16,37 @@ if TYPE_CHECKING:
 
 def publish(
     ctx: typer.Context,
-    to: Annotated[str, typer.Option(metavar="ORG/NAME", help="The repository on the Hub; with --all, ORG.")],
-    name: Annotated[str | None, typer.Argument(metavar="NAME_OR_FOLDER", help="A card, or its folder.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Of the commit, like v1; a tag never moves.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="For a repository that is made.")] = False,
-    key: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Your private key (PEM).")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All cards of zoo, and a collection of them.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is nobody to ask.")] = False,
+    to: Annotated[
+        str,
+        typer.Option(metavar="ORG/NAME", help="Repository on the Hub. With --all only ORG, an organisation or user."),
+    ],
+    name: OneCard = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Tag the commit, for instance v1. A tag cannot be moved later.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="If the repository is new, only you and your organisation can read it.")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option("--sign", metavar="FILE", help="Sign the card with this private key (PEM).")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Send every card that comes with zoo, and put them into a collection.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and send nothing.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Send without asking. A script needs this, since nobody can answer.")
+    ] = False,
 ) -> None:
-    """Send a card to the Hugging Face Hub: verified, as one commit, read back, tagged."""
-    if every == (name is not None):
-        ctx.fail("Give the name of a card, or --all.")
+    """Send a card to the Hugging Face Hub.
+
+    zoo verifies the card, sends it as one commit, reads it back, and verifies and tags what it read.
+    """
+    one_or_all(ctx, name, every)
     if not (dry_run or yes or sys.stdin.isatty()):
-        ctx.fail("There is nobody to ask: give --yes, or --dry-run to see what would change.")
+        ctx.fail(
+            "zoo asks before it sends, but nobody can answer here. Give --yes to send, or --dry-run to see the changes."
+        )
     from zoo import publishing
     from zoo.card.config import read_config
     from zoo.hub import places as hub
@@ -49,13 +67,13 @@ def publish(
 
 
 def _show_plan(ready: "Draft") -> None:
-    """What sending a card comes to."""
+    """Print what sending a card would change on the Hub."""
     from zoo.cli.terminal import show
 
     plan = ready.plan
     state = f"at commit {plan.parent[:12]}" if plan.parent else "which will be made" if not plan.exists else "empty"
     rows = [(str(change.action), change.name, f"{change.size:,} bytes") for change in plan.changes]
     rows += [("leave", name, "no part of a card") for name in plan.kept]
-    rows += [("tag", ready.tag, "after it has been read back")] if ready.tag else []
+    rows += [("tag", ready.tag, "once it has been read back")] if ready.tag else []
     typer.echo(f"{plan.folder.name} -> {plan.repo}, {state}")
     show(rows, ("action", "what", "size"))

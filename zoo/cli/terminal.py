@@ -1,4 +1,4 @@
-"""What the commands show: tables and facts, folded to a terminal's width, and plain whole lines anywhere else."""
+"""How commands print tables and facts: folded to the width of a terminal, and as whole lines into a pipe or a file."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,17 +52,17 @@ def print_json(value: Any) -> None:
 
 
 def clean(text: str) -> str:
-    """Without control characters: the card or plugin of a stranger must not steer the terminal."""
+    """The text without control characters: a stranger's card or plugin must not steer the terminal."""
     return "".join(c for c in text if c.isprintable() or c == "\n")
 
 
 def pick(entries: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[list[str]]:
-    """Rows of the values under `keys`, lists joined."""
+    """One row for each entry: its values under `keys`, as text."""
     return [[", ".join(e[key]) if isinstance(e[key], list) else str(e[key]) for key in keys] for e in entries]
 
 
 def card_rows(config: "CardConfig", spec: ModelSpec, conditions: Mapping[str, Condition], folder: Path) -> list[Facet]:
-    """What any card says: all that loading needs."""
+    """What every card says: its config.json, its family and its conditions."""
     from zoo.card.names import WEIGHTS
     from zoo.hub.places import origin
 
@@ -80,7 +80,7 @@ def card_rows(config: "CardConfig", spec: ModelSpec, conditions: Mapping[str, Co
 
 
 def fact_rows(facts: "Facts") -> list[Facet]:
-    """How a card was made, how good it is, what it costs, and what it must not be used for."""
+    """What the evaluation.json of a card says: how it was made, how good it is, what it costs, what its limits are."""
     return [
         ("summary", facts.summary),
         *(_training(facts.training) if facts.training else []),
@@ -115,7 +115,7 @@ def _cost(cost: "Cost") -> str:
 
 
 def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:
-    """A recipe whose card is not here, and the command that makes it."""
+    """A recipe without a card here, and the command that trains it."""
     return [
         ("recipe", recipe.name),
         *_family(spec),
@@ -134,7 +134,7 @@ def recipe_rows(recipe: Recipe, spec: ModelSpec) -> list[Facet]:
 
 
 def metric_rows(metrics: "Sequence[Metric]") -> list[tuple[str, ...]]:
-    """Figures, one a row, under METRIC_HEADERS."""
+    """Figures, one in each row, in columns as METRIC_HEADERS names them."""
     from zoo.card.facts import beside_it, figure
 
     return [(m.name, figure(m), m.better, _measured(m), beside_it(m), m.protocol) for m in metrics]

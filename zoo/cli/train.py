@@ -1,4 +1,4 @@
-"""The command that trains: one recipe, or all of them."""
+"""The command that trains one recipe, or all of them."""
 
 import os
 from collections.abc import Sequence
@@ -7,59 +7,88 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.given import Column, DataName, Device, Limit, RecipeName, Settings, read_overrides, read_pairs
+from zoo.cli.given import DataName, Device, Limit, read_overrides, read_pairs
 
 
 def train(
     ctx: typer.Context,
-    name: RecipeName = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The recipe to train. 'zoo list' shows the names.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; at the end it is a card. With --all, of all runs: runs.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the run, in the end a card. With --all the folder of all runs."),
     ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DATA", help="A folder or a Hub name; the recipe's own by default. With --all: NAME=FOLDER, often."
+            metavar="DATA",
+            help="Data set: a folder or a Hub name. By default the recipe's own. With --all: NAME=FOLDER for each.",
         ),
     ] = None,
     data_name: DataName = None,
-    card_name: Annotated[str | None, typer.Option(help="What the card is called.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
+    card_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the card. By default zoo makes one from recipe and data."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Train for N optimizer steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Use N images in each step.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Height and width of the images in pixels.")
+    ] = None,
     device: Device = "auto",
     limit: Limit = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
-    column: Column = None,
-    setting: Settings = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the CPU; by default as many as are free, looked at now and then.")
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, from its newest checkpoint.")
+    ] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=NAME", help="Use this column of the data set, like image=img. Can be given several times."
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every recipe, judges first, where each stopped.")] = False,
-    family: Annotated[str | None, typer.Option(help="With --all: only of this family.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting, like lr=0.0001. Can be given several times."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Use N threads of the CPU. By default as many as are free.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Train every recipe, judges first. Each goes on where it stopped.")
+    ] = False,
+    family: Annotated[
+        str | None, typer.Option(metavar="FAMILY", help="With --all: train only the recipes of this family.")
+    ] = None,
     budget: Annotated[
-        float | None, typer.Option(min=0, metavar="MINUTES", help="Stop then, with a checkpoint to go on from.")
+        float | None,
+        typer.Option(min=0, metavar="MINUTES", help="Stop after so many minutes. --resume goes on from there."),
     ] = None,
 ) -> None:
-    """A recipe, on its own data or on yours. Leaves a card. --set takes any setting of the recipe, loop or model."""
+    """Train a recipe, on its own data set or on yours. The result is a card."""
     from zoo.devices import keep_memory
 
     keep_memory()
     own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
     overrides = read_overrides(setting) | {key: value for key, value in own.items() if value is not None}
     if every:
-        if resume or any(value is not None for value in (name, data_name, card_name, limit, column)):
-            ctx.fail("--all takes no NAME, --data-name, --card-name, --limit, --column or --resume.")
+        alone: dict[str, Any] = {"NAME": name, "--data-name": data_name, "--card-name": card_name, "--limit": limit}
+        alone |= {"--column": column, "--resume": resume or None}
+        given = [option for option, value in alone.items() if value is not None]
+        if given:
+            ctx.fail(f"Leave out {', '.join(given)} or --all. --all trains every recipe, and each goes on by itself.")
         options = {"family": family, "budget": budget, "device": device, "threads": threads}
         return _train_all(out or Path("runs"), data, options | overrides)
     if family is not None:
-        ctx.fail("--family goes with --all alone.")
+        ctx.fail("--family works only together with --all.")
     if name is None:
-        ctx.fail("Give the NAME of a recipe, or --all. 'zoo list' shows the recipes.")
+        ctx.fail("Give the name of a recipe, or --all. 'zoo list' shows the names.")
     if out is None:
         ctx.fail(f"Give the folder of the run: zoo train {name} --out runs/{name}")
     if len(data or ()) > 1:
-        ctx.fail("Give --data once: several data sets go with --all alone.")
+        ctx.fail("Give --data once. Only --all takes several data sets.")
     import zoo
     from zoo.training.run import OutOfTime
 
@@ -79,14 +108,14 @@ def train(
             **overrides,
         )
     except OutOfTime as stop:
-        return typer.echo(f"{stop.message}; the same command with --resume goes on")
-    # A bare word would be looked up as a name.
+        return typer.echo(f"{stop.message}. The same command with --resume goes on.")
+    # A name without a slash would not be taken for a folder.
     folder = out if os.sep in str(out) else f".{os.sep}{out}"
-    typer.echo(f"{out} is the card of {model.name}; see it with: zoo info {folder}")
+    typer.echo(f"{out} is the card {model.name} now. To see it: zoo info {folder}")
 
 
 def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -> None:
-    """Train recipe after recipe; a table at the end. Exit status 1 when one failed."""
+    """Train one recipe after the other and print a table of what came out. The exit status is 1 if one failed."""
     from zoo.cli.terminal import clean, show
     from zoo.training.budget import train_all
 
@@ -94,7 +123,9 @@ def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -
     for item in data or ():
         key, equals, folder = item.partition("=")
         if not (key and equals and folder):
-            raise typer.BadParameter(f"{item!r} is not NAME=FOLDER, like ylecun/mnist=mnist", param_hint="--data")
+            raise typer.BadParameter(
+                f"{item!r} is not NAME=FOLDER. For example: --data ylecun/mnist=mnist", param_hint="--data"
+            )
         folders[key] = folder
     outcomes = train_all(
         out,

@@ -1,1 +1,1 @@
-"""What a plugin says of its family, and who said it."""
+"""The families: what plugins say about them, and which are installed."""

@@ -1,4 +1,4 @@
-"""Typed controls that a model declares as data: validation, CLI options and card text all come from them.
+"""Conditions: what a model lets its user ask for. Checks, options of commands and texts of cards follow from them.
 
 A module declares `conditions: dict[str, Condition]`; its methods take each as a keyword argument of that name, a tensor
 with one row per sample, or None where the user left it out. A card's config.json repeats them, so that they are known
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of several named classes. Given as a name or an index; the module gets int64 (n,)."""
+    """One of several named classes, given as a name or an index. The module gets int64 (n,)."""
 
     kind: Literal["categorical"] = field(default="categorical", kw_only=True, repr=False)
     """What it is called in config.json."""
@@ -39,7 +39,10 @@ class Categorical:
             raise InputError(f"{key}={item!r} is no class of this model", did_you_mean(item, self.names))
         index = _number(key, item)
         if not math.isfinite(index) or index != int(index) or not 0 <= index < len(self.names):
-            raise InputError(f"{key}={item!r}: expected a name or an index from 0 to {len(self.names) - 1}")
+            raise InputError(
+                f"{key}={item!r}: expected a name or an index from 0 to {len(self.names) - 1}",
+                f"The names are {', '.join(self.names)}.",
+            )
         return int(index)
 
     def text(self) -> str:
@@ -48,7 +51,10 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Flags:
-    """Several yes/no attributes, each given by its own name. The module gets float (n, k) of 0, 1, NaN = left out."""
+    """Several attributes, each true or false and given by its own name.
+
+    The module gets float (n, k): 1 for true, 0 for false, NaN for an attribute that was left out.
+    """
 
     kind: Literal["flags"] = field(default="flags", kw_only=True, repr=False)
     """What it is called in config.json."""
@@ -133,7 +139,7 @@ def tensors(declared: Mapping[str, Condition], given: Mapping[str, Any], n: int)
             continue
         if name not in owners:
             known = [*declared, *owners]
-            hint = did_you_mean(name, known) if known else "This model takes no conditions."
+            hint = did_you_mean(name, known) if known else "This model takes no conditions: leave it out."
             raise InputError(f"unknown condition {name!r}", hint)
         if value is not None:
             values[owners[name]] = _with_flag(owners[name], values.get(owners[name], {}), name, value)
@@ -141,11 +147,11 @@ def tensors(declared: Mapping[str, Condition], given: Mapping[str, Any], n: int)
 
 
 def _with_flag(key: str, flags: object, name: str, value: object) -> object:
-    """A mapping of flags with one more, given by its own name; anything but a mapping is left to be refused."""
+    """The mapping of flags with one more, which was given by its own name. What is no mapping is refused later."""
     if not isinstance(flags, Mapping):
         return flags
     if name in flags:
-        raise InputError(f"{name} is given twice: by its own name and in {key}")
+        raise InputError(f"{name} is given twice: by its own name and in {key}", "Give only one of them.")
     return {**flags, name: value}
 
 
@@ -158,13 +164,13 @@ def _check_names(condition: Categorical | Flags) -> None:
 
 
 def _rows(key: str, value: object, n: int) -> Sequence[object]:
-    """One value for all samples, or one each."""
+    """A sequence of n values: one value repeated, or one for each sample."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, str) or not isinstance(value, Sequence):
         return [value] * n
     if len(value) != n:
-        raise InputError(f"{key} has {len(value)} values for {n} samples; give one, or one for each")
+        raise InputError(f"{key} has {len(value)} values for {n} samples", "Give one value, or one for each sample.")
     return value
 
 

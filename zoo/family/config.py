@@ -1,4 +1,4 @@
-"""Closed schemas: unknown keys, wrong types and wide values are refused."""
+"""Closed schemas: they refuse unknown keys, wrong types and values out of range."""
 
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ Schema = TypeVar("Schema", bound=pydantic.BaseModel)
 
 
 def validate(schema: type[Schema], values: object, where: str) -> Schema:
-    """`values` as the schema, or one ConfigError that lists every fault with what was found."""
+    """`values` as an object of the schema. Raises one ConfigError that lists the faults, at most ten of them."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: expected a mapping, found {type(values).__name__}")
     try:
@@ -32,7 +32,7 @@ def validate(schema: type[Schema], values: object, where: str) -> Schema:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """A dotted path. Keys come from files: all but plain words are quoted, so that no control character is printed."""
+    """A dotted path. Keys come from files: all but plain words are quoted, which hides control characters."""
     return ".".join(
         str(part) if str(part).isidentifier() and len(str(part)) <= 60 else _short(part) for part in location
     )

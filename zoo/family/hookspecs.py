@@ -1,4 +1,4 @@
-"""The one hook of the zoo."""
+"""The hook that a plugin implements. It is the only one."""
 
 from collections.abc import Iterable
 

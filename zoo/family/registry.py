@@ -1,4 +1,4 @@
-"""Entry points -> specs. Each plugin is loaded in its own guard: a broken one harms nobody else."""
+"""Loads the specs of all installed plugins. A broken plugin is set aside, and the others still work."""
 
 import os
 import sys
@@ -25,28 +25,28 @@ class Plugin:
     """One entry point: its families, or why it was set aside."""
 
     name: str
-    """Name of the entry point; by convention the family's, so a broken plugin can be named by what it would provide."""
+    """Name of the entry point. By convention it is that of the family, so that we know what a broken plugin lacks."""
     module: str
     distribution: str
     version: str
     families: tuple[str, ...] = ()
     seconds: float = 0.0
-    """Time its import took."""
+    """Time that its import took."""
     api: int = API_VERSION
-    """The oldest contract that one of its families was written for."""
+    """The oldest version of the contract that one of its families was written for."""
     error: str | None = None
     cause: BaseException | None = field(default=None, repr=False, compare=False)
     claims: tuple[str, ...] = ()
-    """Families and cards that a plugin set aside would have provided, as far as it got to say so."""
+    """Families and cards that a plugin which was set aside would have provided, as far as they are known."""
 
     @property
     def left_out(self) -> bool:
-        """Not for a fault: ZOO_PLUGINS does not want it."""
+        """Whether it was set aside without a fault, because of ZOO_PLUGINS."""
         return isinstance(self.cause, LeftOutError)
 
     @property
     def folder(self) -> Path | None:
-        """Of the package that the entry point names; None for a single module, or one that was set aside."""
+        """Folder of the package that the entry point names; None for a single module, and for a plugin set aside."""
         module = sys.modules.get(self.module.partition(":")[0])
         paths = getattr(module, "__path__", None) if module and not self.error else None
         return Path(next(iter(paths))) if paths else None
@@ -119,7 +119,7 @@ class Registry:
         raise NotFoundError(f"no family {family!r} is installed", self._hint(family, self.specs))
 
     def recipe(self, name: str) -> tuple[ModelSpec, Recipe]:
-        """The recipe that makes a card, with its family. Raises as `spec` does."""
+        """The recipe that makes a card, with the spec of its family. Raises what `spec` raises."""
         if name in self.recipes:
             return self.recipes[name]
         self.refuse_set_aside(name)
@@ -164,7 +164,7 @@ class Registry:
 
 
 def _specs(point: EntryPoint) -> list[ModelSpec]:
-    """What a plugin's hook returns, unchecked."""
+    """The specs that a plugin's hook returns, not yet checked."""
     module = point.load()
     if _is_cards_alone(module):
         return []
@@ -197,12 +197,12 @@ def _holds_cards_of(plugin: Plugin, distribution: str) -> bool:
 
 
 def cards_of(spec: ModelSpec) -> dict[str, str]:
-    """The cards that a family may have, by name, each with its summary: of its recipes, and converted ones."""
+    """The cards that a family may have, of its recipes and converted ones: name -> summary."""
     return {recipe.name: recipe.summary for recipe in spec.recipes} | dict(spec.converted)
 
 
 def _names(specs: list[ModelSpec]) -> list[tuple[str, str]]:
-    """Every name the specs claim, with its kind; rubbish among them claims none."""
+    """Every name that the specs claim, with its kind. Objects of a wrong type claim none."""
     good = [spec for spec in specs if isinstance(spec, ModelSpec) and isinstance(spec.recipes, tuple | list)]
     cards = [recipe.name for spec in good for recipe in spec.recipes if isinstance(recipe, Recipe)]
     cards += [name for spec in good if isinstance(spec.converted, Mapping) for name in spec.converted]
@@ -229,8 +229,10 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
 def _mend(plugin: Plugin) -> str:
     name = plugin.distribution
     if plugin.left_out:
-        return "Unset ZOO_PLUGINS, or name it there; 'zoo plugins' lists all."
-    return f"Mend or remove it: pip install --upgrade {name}, or pip uninstall {name}; 'zoo plugins' lists all."
+        return "Unset ZOO_PLUGINS, or add the plugin to it. 'zoo plugins' lists all plugins."
+    return (
+        f"Upgrade or remove it: pip install --upgrade {name}, or pip uninstall {name}. 'zoo plugins' lists all plugins."
+    )
 
 
 class LeftOutError(PluginError):
@@ -241,14 +243,14 @@ class LeftOutError(PluginError):
 class Wanted:
     """Which plugins may load: $ZOO_PLUGINS.
 
-    Words with commas between them: `all`, `builtin`, the name of a distribution or of an entry point, each with `-`
-    in front to leave it out. Without a word that lets something in, all may.
+    It holds words with commas between them: `all`, `builtin`, or the name of a distribution or an entry point. A `-` in
+    front of a word leaves that out. If no word lets something in, everything may load.
     """
 
     words: tuple[str, ...] = ()
 
     def check(self, name: str, distribution: str) -> None:
-        """PluginError, before anything of it is imported, for a plugin that is left out."""
+        """PluginError for a plugin that is left out. It is raised before the plugin is imported."""
         kinds = {"all", name, distribution} | ({"builtin"} if distribution == DISTRIBUTION else set())
         allowed = [word for word in self.words if not word.startswith("-")]
         left_out = any(word[1:] in kinds for word in self.words if word.startswith("-"))
@@ -258,7 +260,7 @@ class Wanted:
 
 @cache
 def registry() -> Registry:
-    """The installed families, found once per process. InputError for a ZOO_PLUGINS that lets in what is not there."""
+    """The installed families, found once in a process. InputError if ZOO_PLUGINS names a plugin that is not there."""
     points, words = _entry_points(), os.environ.get("ZOO_PLUGINS", "").replace(" ", "")
     wanted = Wanted(tuple(filter(None, words.split(","))))
     known = {"all", "builtin", *(point.name for point in points), *(_distribution(point)[0] for point in points)}
@@ -271,7 +273,7 @@ def registry() -> Registry:
 def _entry_points() -> list[EntryPoint]:
     try:
         return list(entry_points(group=hookspecs.PROJECT))
-    except Exception:  # some distribution's entry points cannot be parsed: go round it
+    except Exception:  # the entry points of a distribution cannot be parsed: skip that one
         return [point for distribution in distributions() for point in _entry_points_of(distribution)]
 
 
@@ -283,8 +285,8 @@ def _entry_points_of(distribution: Distribution) -> Iterator[EntryPoint]:
 
 
 def resolve(where: str) -> Any:
-    """The object behind an import string. PluginError naming it, and whose it is, when it cannot be imported; for want
-    of a package that an extra brings MissingExtraError."""
+    """The object that an import string names. PluginError, with its plugin, if it cannot be imported; MissingExtraError
+    if that is for want of a package of an extra."""
     module, _, attribute = where.partition(":")
     try:
         return getattr(import_module(module), attribute)

@@ -1,4 +1,4 @@
-"""What a plugin says about a family: plain frozen data, checked without importing a model."""
+"""What a plugin says about a family, as plain data. It is checked without importing a model."""
 
 import re
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from zoo._version import DISTRIBUTION
 from zoo.errors import ConfigError, PluginError
 
 API_VERSION = 1
-"""The contract between the core and a plugin; docs/contract.md tells what each version changed."""
+"""Version of the contract between the core and a plugin. docs/contract.md says what each version changed."""
 OLDEST_API = 1
-"""The oldest version of it that still works; plugins of those in between load, and are named by `zoo plugins`."""
+"""The oldest version that still works. `zoo plugins` marks the plugins of an older version than the newest."""
 
 CAPABILITIES = ("sample", "encode", "decode", "log_prob", "elbo", "translate", "complete", "infer", "features")
 BATCH_KINDS = ("images", "labelled", "attributes", "pairs", "unpaired")
@@ -21,7 +21,7 @@ TASKS = (
     "image-classification",
     "image-feature-extraction",
 )
-"""The Hub's pipeline tags."""
+"""Tasks, by their pipeline tags on the Hub."""
 
 TERMS = {
     "flwrlabs/celeba": "Trained on CelebA (Liu et al. 2015), whose terms allow non-commercial research only; so may "
@@ -30,7 +30,7 @@ TERMS = {
     "3.0.",
     "zalando-datasets/fashion_mnist": "Trained on Fashion-MNIST (Xiao et al. 2017), which is under the MIT licence.",
 }
-"""Licence and terms of well-known data sets, by Hub name: what a card says of them unless its recipe says more."""
+"""Licence and terms of well-known data sets, by Hub name. A card shows them, unless its recipe has its own text."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -38,7 +38,7 @@ IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Preparation:
-    """How an image becomes the model's input; also how the training images were made."""
+    """How an image becomes the model's input. The training images were made in the same way."""
 
     size: int
     """Side in pixels of the square result."""
@@ -48,7 +48,8 @@ class Preparation:
     filter: str | None = None
     """One of the family's input filters (`ModelSpec.filters`), applied last: for a translator, photo -> input."""
     binarize: bool = False
-    """Images are binary: a training image is a fresh Bernoulli draw of its grey values, a given one is cut at 1/2."""
+    """Whether images are binary. Then a training image is a new Bernoulli draw of its grey values each time, and other
+    images are cut at 1/2."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 1024:
@@ -63,51 +64,51 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that is needed to make one card."""
+    """A family, a data set and settings: all that is needed to make one card."""
 
     name: str
     summary: str
     data: str
-    """Hub name of the data set, for instance `ylecun/mnist`; `--data` gives another source."""
+    """Hub name of the data set, for instance `ylecun/mnist`. The option `--data` gives another one."""
     preparation: Preparation
     config: Mapping[str, Any] = field(default_factory=dict)
-    """The model's `Config`, where it differs from the defaults."""
+    """Values of the model's `Config` that differ from its defaults."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the family's `train`, and of the run: steps, batch_size, seed, precision, ema, flip."""
     columns: Mapping[str, str] = field(default_factory=lambda: {"image": "image"})
     """Which column of the data set is the image, the label, ..."""
     batch: str = ""
-    """Kind of batch that `train` eats, where it is another than the family's (`ModelSpec.batch`)."""
+    """Kind of batch that `train` takes, if it is not the family's (`ModelSpec.batch`)."""
     inputs: str | None = None
-    """Of a translator: the card whose samples are the inputs in its picture, since no data set's image may be there."""
+    """For a translator: the card whose samples are the inputs in its picture, which may show no image of a data set."""
     credit: str = ""
-    """The line that must stand beside images of the data where they are shown, like "OpenMoji, CC BY-SA 4.0". A
-    translator's picture then shows pairs of the test split; without a credit no image of the data is ever shown."""
+    """The line that must stand beside images of the data set, like "OpenMoji, CC BY-SA 4.0". With it, a translator's
+    picture shows pairs of the test split. Without it, no image of the data set is ever shown."""
     shown: tuple[Mapping[str, Any], ...] = ()
-    """Conditions of each row of the card's picture: its columns share their noise, or their input."""
+    """Conditions of each row of the card's picture. The images of a column have the same noise or the same input."""
     published: Mapping[str, str] = field(default_factory=dict)
-    """What the paper reports, by the name of the figure that it may be compared with, in words that say how far."""
+    """What the paper reports, by the name of our figure. The text says how far the two can be compared."""
     license: str = "other"
     """Licence of weights trained by this recipe, a Hub licence id."""
     data_terms: str = ""
-    """Licence and terms of the data, in a sentence or two, printed on the card; may be left out for data in `TERMS`."""
+    """Licence and terms of the data in a sentence or two, for the card. Not needed for the data sets in `TERMS`."""
     judge: str | None = None
-    """A card that tells this data's classes or attributes, by which `zoo evaluate` judges what the model makes."""
+    """The judge: a card that recognises the classes or attributes of this data. `zoo evaluate` measures with it."""
     step_seconds: float = 0.0
-    """Seconds that a step takes with one thread of a common processor, as measured; 0 where nobody has."""
+    """Measured seconds of a step with one thread of a common processor; 0 if nobody has measured them."""
     larger: str = ""
-    """Options of `zoo train` that make more of the recipe, where it was cut to what a CPU trains in a few hours."""
+    """Options of `zoo train` for a larger model than a CPU can train in a few hours."""
     limits: tuple[str, ...] = ()
-    """What the model cannot do or must not be used for; printed on the card."""
+    """What the model cannot do or must not be used for. The card shows these sentences."""
 
     @property
     def hours(self) -> float:
-        """What the training takes with one thread of a common processor; 0 where nobody has measured it."""
+        """Hours of training with one thread of a common processor; 0 if nobody has measured them."""
         return self.step_seconds * float(self.train.get("steps", 0)) / 3600
 
     @property
     def terms(self) -> str:
-        """What the card says of its data."""
+        """Licence and terms of the data, as the card shows them."""
         return self.data_terms or TERMS.get(self.data, "")
 
 
@@ -127,24 +128,24 @@ class ModelSpec:
     """The training loop: `train(model, batches, run, *, steps, ...)`."""
     capabilities: tuple[str, ...]
     batch: str
-    """Kind of batch that `train` eats: images, labelled, attributes, pairs or unpaired."""
+    """Kind of batch that `train` takes: images, labelled, attributes, pairs or unpaired."""
     tiny: Mapping[str, Any]
     """A `Config` small enough for tests that train it in a second."""
     citation: str = ""
     """BibTeX of the paper."""
     tags: tuple[str, ...] = ()
-    """What kind of model it is, for those who browse: gan, normalizing-flow, class-conditional, ..."""
+    """Kinds of model that it belongs to, for people who browse: gan, normalizing-flow, class-conditional, ..."""
     tiny_train: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `train` for the tiny model."""
     recipes: tuple[Recipe, ...] = ()
     converted: Mapping[str, str] = field(default_factory=dict)
-    """Cards of weights that others trained, by name, each with a summary. No recipe makes them."""
+    """Cards with weights that others trained: name -> summary. No recipe makes them."""
     filters: Mapping[str, str] = field(default_factory=dict)
     """Input filters by name: import strings of functions (n, c, h, w) in [0, 1] -> the same."""
     evaluation: str = ""
-    """The family's own measures, beside those that follow from its capabilities: `evaluate(bench) -> list[Metric]`."""
+    """Import string of `evaluate(bench) -> list[Metric]`: the family's measures beside those of its capabilities."""
     api: int = 1
-    """The contract that the plugin was written for. One that does not say was written for the first."""
+    """Version of the contract that the plugin was written for. The default is the first one."""
 
 
 def check_spec(spec: ModelSpec) -> None:

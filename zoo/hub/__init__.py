@@ -1,1 +1,1 @@
-"""Where cards come from and go to."""
+"""Finding cards, here and on the Hub, and sending them there."""

@@ -1,7 +1,7 @@
-"""A Hub repository at one commit -> a folder in the Hub's own cache, every file held against that commit's listing.
+"""Download one commit of a Hub repository into the Hub's own cache, and check every file by that commit's listing.
 
-The Hub's client carries the bytes. Where they go is decided here, from names and hashes that were checked before:
-nothing that a server says becomes a path, and no byte reaches its place before its hash has been found right.
+The Hub's client transfers the bytes. This file decides where they go, from names and hashes that were checked before.
+Nothing that a server says becomes a path, and no file gets to its place before its hash was found right.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from zoo.files import TEMPORARY, fsync, read_json, sweep, to_json, write_atomica
 from zoo.hub.client import (
     COMMIT,
     DEFAULT_REVISION,
+    DISTRUST,
     Entry,
     Seen,
     UnansweredError,
@@ -37,14 +38,16 @@ from zoo.hub.client import (
 
 MAX_LISTING = 1 << 24
 ATTEMPTS = 2
-"""Of a file that arrives with the wrong hash: once more, then it is refused."""
+"""How often a file is fetched that arrives with the wrong hash, before it is refused."""
+
+LISTED = "Check the name; 'zoo list' shows the cards that load by name."
 
 Listing = Mapping[str, Entry]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository at one commit, on the disk, every file of it as the commit has it."""
+    """A repository on the disk, with every file as it is at one commit."""
 
     repo: str
     commit: str
@@ -53,7 +56,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class _Store:
-    """A repository's part of the Hub's cache, laid out as the client does it: refs, trees, blobs, snapshots."""
+    """A repository's part of the Hub's cache, in the layout of the client: refs, trees, blobs, snapshots."""
 
     cache: Path
     repo: str
@@ -85,7 +88,7 @@ class _Store:
         return max(0.0, time.time() - (self.root / "refs" / revision).stat().st_mtime)
 
     def listing(self, commit: str) -> Listing | None:
-        """A commit's listing as it was kept; None if it was not, or is damaged."""
+        """The listing of a commit in the cache; None if it is missing or damaged."""
         try:
             kept = read_json(self._tree(commit), MAX_LISTING)
             return {name: entry_of(name, *_fields(said)) for name, said in kept["files"].items() if name in LIMITS}
@@ -96,12 +99,12 @@ class _Store:
         return self.root / "trees" / f"{commit}.json"
 
     def keep_listing(self, seen: Seen) -> None:
-        """Whole and in the client's own form: its commands read it too."""
+        """Write a listing to the cache, complete and in the client's own format, since its commands read it too."""
         text = to_json({"format_version": 1, "files": {name: _record(entry) for name, entry in seen.files.items()}})
         write_atomically(self._tree(seen.commit), lambda path: path.write_text(text, encoding="utf-8"))
 
     def keep_ref(self, revision: str, commit: str) -> None:
-        """Note that the Hub has just said so. A cache that may only be read is not told."""
+        """Note the commit that the Hub has just given for a branch or tag. A cache that is read-only stays as it is."""
         path = self.root / "refs" / revision
         with contextlib.suppress(OSError):
             write_atomically(path, lambda temporary: temporary.write_text(commit, encoding="ascii"))
@@ -118,10 +121,10 @@ def fetch(
 ) -> Snapshot:
     """A card's repository on the Hub, at the one commit that `revision` (a branch, tag or commit; main) now is.
 
-    Every file is hashed against that commit's listing, whether it was there or has just come. A damaged one is fetched
-    again once. With a commit's full hash and a whole copy in the cache nothing is asked of the Hub.
-    Where the Hub does not answer, or no longer has the repository, the last copy is used with a StaleWarning.
-    Raises HubError, NotFoundError, or FormatError for bytes that are not the commit's; all name the next command.
+    The hash of every file is checked by that commit's listing, also of those that were in the cache. A damaged file is
+    fetched again once. For the full hash of a commit that is complete in the cache, the Hub is not asked.
+    If the Hub does not answer, or no longer has the repository, the last copy is used with a StaleWarning.
+    Raises HubError, NotFoundError, or FormatError for bytes that are not those of the commit.
     """
     from huggingface_hub import constants
 
@@ -148,7 +151,7 @@ def _fetched(store: _Store, revision: str, token: str | bool | None, force: bool
         sweep(store.root / folder)
     for name in sorted(listing, key=lambda name: name != CONFIG):
         source.obtain(commit, name, listing[name], force)
-        if name == CONFIG:  # no card of ours: then nothing more is fetched
+        if name == CONFIG:  # raises for a repository that is no card, before more is fetched
             read_config(store.snapshot(commit))
     if not COMMIT.fullmatch(revision):
         store.keep_ref(revision, commit)  # last, so that a ref never leads to half a card
@@ -158,7 +161,7 @@ def _fetched(store: _Store, revision: str, token: str | bool | None, force: bool
 def _check_listing(repo: str, commit: str, listing: Listing) -> None:
     missing = [name for name in NEEDED if name not in listing]
     if missing:
-        raise NotFoundError(f"{repo} at {commit[:12]} is no card: it has no {' and no '.join(missing)}")
+        raise NotFoundError(f"{repo} at {commit[:12]} is no card: it has no {' and no '.join(missing)}", LISTED)
     for name, entry in listing.items():
         if entry.size > LIMITS[name]:
             raise FormatError(f"{repo}: {name} has {entry.size} bytes, at most {LIMITS[name]} expected")
@@ -172,7 +175,7 @@ class _Source:
     token: str | bool | None
 
     def resolve(self, revision: str) -> tuple[str, Listing]:
-        """The commit that a revision is, with its listing, which is kept."""
+        """The commit of a revision and its listing, which is written to the cache."""
         seen = look(self.store.repo, revision, self.token)
         if self.store.listing(seen.commit) is None:
             with _writing(self.store.root):
@@ -180,7 +183,7 @@ class _Source:
         return seen.commit, seen.card
 
     def obtain(self, commit: str, name: str, entry: Entry, force: bool) -> None:
-        """See to it that a file of the snapshot is there and right."""
+        """Make sure that a file of the snapshot is there, with the right bytes."""
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
         path, lock = self.store.snapshot(commit) / name, self.store.lock(entry.digest)
@@ -197,7 +200,7 @@ class _Source:
                 _point(path, blob)
 
     def _download(self, commit: str, name: str, entry: Entry, temporary: Path) -> None:
-        """The bytes of a file, once they are found right."""
+        """Download a file. FormatError if its bytes are wrong each time."""
         for left in reversed(range(ATTEMPTS)):
             try:
                 self._carry(commit, name, entry, temporary)
@@ -208,8 +211,8 @@ class _Source:
                 return
             if not left:
                 raise FormatError(
-                    f"{self.store.repo} at {commit[:12]}: what {endpoint()} serves as {name} is not it: {fault}",
-                    "Nothing of it was kept. Try again, without a proxy or mirror (HF_ENDPOINT) if there is one.",
+                    f"{self.store.repo} at {commit[:12]}: {endpoint()} serves a wrong {name}: {fault}",
+                    f"Nothing of it was kept. {DISTRUST}",
                 )
 
     def _carry(self, commit: str, name: str, entry: Entry, temporary: Path) -> None:
@@ -225,19 +228,19 @@ class _Source:
             except _LengthError:
                 raise
             except Exception as error:
-                if type(error) is OSError and error.errno is None:  # the client's word for a body of another length
+                if type(error) is OSError and error.errno is None:  # how the client reports a body of another length
                     raise _LengthError(f"cut short, expected {entry.size} bytes") from error
-                if isinstance(error, OSError) and error.errno is not None:  # the disk's
+                if isinstance(error, OSError) and error.errno is not None:  # an error of the disk
                     raise
                 raise translate(error, self.store.repo, commit) from error
 
 
 class _LengthError(Exception):
-    """More or fewer bytes than the listing has."""
+    """More or fewer bytes arrived than the listing says."""
 
 
 class _Bounded(io.BufferedWriter):
-    """A new file that takes no more than it should, whatever a server sends."""
+    """A new file that takes at most `limit` bytes, however many a server sends."""
 
     def __init__(self, path: Path, limit: int) -> None:
         super().__init__(io.FileIO(path, "wb"))
@@ -262,7 +265,7 @@ def _fault(path: Path, entry: Entry) -> str | None:
 
 
 def _point(path: Path, blob: Path) -> None:
-    """Make a file of the snapshot lead to its blob; a copy where there are no links."""
+    """Make a file of the snapshot a link to its blob, or a copy on a disk that has no links."""
     target = os.path.relpath(blob, path.parent)
     if path.is_symlink() and os.readlink(path) == target:
         return
@@ -280,12 +283,12 @@ def _point(path: Path, blob: Path) -> None:
 
 @contextlib.contextmanager
 def _writing(root: Path) -> Any:
-    """What the disk refuses becomes an error of ours."""
+    """Turns errors of the disk into ours."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "Free some space, or let HF_HOME name another folder." if full else "HF_HOME names another folder."
+        hint = f"{'Free some space, or set' if full else 'Set'} HF_HOME to a folder that can be written."
         raise HubError(f"{root}: cannot be written: {error.strerror or error}", hint) from error
 
 
@@ -293,10 +296,10 @@ def _writing(root: Path) -> Any:
 
 
 def _kept(store: _Store, revision: str) -> Snapshot:
-    """The copy in the cache. HubError says what is missing of it."""
+    """The copy in the cache. HubError if something is missing of it."""
     commit = revision if COMMIT.fullmatch(revision) else store.ref(revision)
-    why = "and the Hub may not be asked (HF_HUB_OFFLINE or local_files_only)"
-    hint = f"Load it once with the network: zoo info {store.repo}@{revision}"
+    why = "and zoo may not ask the Hub (HF_HUB_OFFLINE or local_files_only)"
+    hint = f"Load it once with the network: HF_HUB_OFFLINE=0 zoo info {store.repo}@{revision}"
     listing = store.listing(commit) if commit else None
     if commit is None or listing is None:
         raise HubError(f"{store.repo} at {revision} is not in the cache {store.cache}, {why}", hint)
@@ -304,12 +307,12 @@ def _kept(store: _Store, revision: str) -> Snapshot:
     faults = {name: _fault(store.snapshot(commit) / name, entry) for name, entry in listing.items()}
     wrong = "; ".join(f"{name}: {fault}" for name, fault in faults.items() if fault)
     if wrong:
-        raise HubError(f"{store.repo} at {commit[:12]} is not whole in the cache {store.cache}, {why}: {wrong}", hint)
+        raise HubError(f"{store.repo} at {commit[:12]} is incomplete in the cache {store.cache}, {why}: {wrong}", hint)
     return Snapshot(store.repo, commit, store.snapshot(commit))
 
 
 def _stale(store: _Store, revision: str, error: UnansweredError) -> Snapshot:
-    """The last copy, with a warning; the error itself if there is none."""
+    """The last copy, with a warning. Raises the error if there is no copy."""
     try:
         kept = _kept(store, revision)
     except ZooError:

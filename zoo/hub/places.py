@@ -1,4 +1,4 @@
-"""Name -> folder of a card: an explicit folder, a card bundled with the package, or a repository on the Hub."""
+"""The folder of a card, by name: a folder that was given, a bundled card, or a repository on the Hub."""
 
 import os
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ Name = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a card is."""
+    """The folder of a card, and where it came from."""
 
     folder: Path
     repo: str = ""
-    """Repository on the Hub that the folder is a copy of."""
+    """The repository on the Hub that the folder is a copy of; empty for any other folder."""
     commit: str = ""
-    """Of that repository."""
+    """The commit of that repository."""
 
 
 @cache
@@ -57,7 +57,7 @@ def _folders() -> Iterator[tuple[str, Path]]:
 
 
 def namespace() -> str | None:
-    """The organisation or user on the Hub whose repositories short names stand for: $ZOO_NAMESPACE."""
+    """$ZOO_NAMESPACE: the organisation or user on the Hub to whom short names belong."""
     return os.environ.get("ZOO_NAMESPACE") or None
 
 
@@ -75,18 +75,18 @@ def find(
     force_download: bool = False,
     local_files_only: bool = False,
 ) -> Place:
-    """Where a card is. The first of these that there is:
+    """Find a card. The first of these that exists is taken:
 
     1. a folder, if the name is a Path, looks like a path (`./x`, `/x`, `~/x`), or has a slash and is a folder here;
     2. a bundled card of that name, unless a revision is asked for;
     3. the repository `org/name` on the Hub, or for a short name `$ZOO_NAMESPACE/name`, at `name@revision`.
 
-    The other arguments are those of the Hub's client, for 3 alone.
+    The other arguments are those of the Hub's client, and matter for 3 only.
     Raises NotFoundError with suggestions, PluginError if the card's plugin was set aside, and what `fetch` raises.
     """
     text, asked = _split(name)
     if asked and revision and asked != revision:
-        raise InputError(f"{os.fspath(name)}: two revisions, {asked!r} and {revision!r}")
+        raise InputError(f"{os.fspath(name)}: two revisions, {asked!r} and {revision!r}", "Give only one of them.")
     revision = revision or asked
     if _is_path(name, text):
         return Place(_folder(Path(text)))
@@ -116,7 +116,7 @@ def find(
 
 
 def order(name: Name) -> Iterator[str]:
-    """The places where `find` looks for a card, in words, and which of them it takes."""
+    """For each place where `find` looks for a card, a line that says whether it takes that one."""
     text, revision = _split(name)
     path, repo = _is_path(name, text), repository(text)
     ours = not path and revision is None and text in bundled()
@@ -126,7 +126,7 @@ def order(name: Name) -> Iterator[str]:
     if path or ours:
         yield "3. Hub: not asked"
     elif repo is None:
-        yield "3. Hub: not asked; ZOO_NAMESPACE would say whose repository a short name is"
+        yield "3. Hub: not asked; a short name has no owner there unless ZOO_NAMESPACE is set"
     else:
         yield f"3. Hub: {repo} at {revision or 'main'}"
 
@@ -142,7 +142,7 @@ def origin(card: str) -> str:
 
 
 def repository(text: str) -> str | None:
-    """The Hub repository that a name means: None for a short one without a configured namespace."""
+    """The Hub repository that a name means. None for a short name if there is no namespace."""
     if "/" in text:
         return text
     owner = namespace()
@@ -150,7 +150,7 @@ def repository(text: str) -> str | None:
 
 
 def _split(name: Name) -> tuple[str, str | None]:
-    """`org/name@revision` in its two parts; a path is left whole."""
+    """The two parts of `org/name@revision`. A path is not parted."""
     text = os.fspath(name)
     if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)) or Path(text).is_dir():
         return os.path.expanduser(text), None
@@ -161,7 +161,7 @@ def _split(name: Name) -> tuple[str, str | None]:
 def _is_path(name: Name, text: str) -> bool:
     if isinstance(name, os.PathLike) or text.startswith((".", os.sep)):
         return True
-    # One slash may part an organisation from its repository; a folder that is there goes first.
+    # org/name looks like a path. A folder that exists comes first.
     return ("/" in text or os.sep in text) and (Path(text).is_dir() or text.count("/") != 1)
 
 
@@ -169,23 +169,28 @@ def _folder(folder: Path) -> Path:
     if (folder / CONFIG).is_file():
         return folder
     if folder.is_dir():
-        raise NotFoundError(f"{folder} is no card: it has no {CONFIG}", "A finished 'zoo train --out' folder is one.")
+        raise NotFoundError(
+            f"{folder} is no card: it has no {CONFIG}",
+            "A card is the folder of a finished run: zoo train NAME --out FOLDER",
+        )
     raise NotFoundError(f"no folder {folder}", "'zoo list' shows the cards that load by name.")
 
 
 def _unknown(text: str, revision: str | None) -> NotFoundError:
-    """Nothing here is called so, and there is nobody to ask."""
+    """The error for a name that means nothing here, when there is no namespace to ask the Hub with."""
     if revision is not None:
-        hint = f"Say whose it is: org/{text}@{revision}, or set ZOO_NAMESPACE=org."
-        return NotFoundError(f"{text}@{revision}: a revision is of a repository on the Hub", hint)
+        hint = f"Give its owner too, like org/{text}@{revision}, or set ZOO_NAMESPACE=org."
+        return NotFoundError(f"{text}@{revision}: only a repository on the Hub has revisions", hint)
     if text in elsewhere():
         package = registry().package_of_cards(text)
         return NotFoundError(f"card {text!r} is in the package {package}, which is not installed", install(package))
+    if Path(text).is_dir():
+        return NotFoundError(f"no card {text!r}, but there is a folder of that name", f"For the folder type ./{text}")
     if text in registry().recipes:
         return NotFoundError(
-            f"card {text!r} has a recipe but no weights here",
-            f"Train it with 'zoo train {text} --out runs/{text}', then load that folder.",
+            f"card {text!r} has a recipe, but it has not been trained here",
+            f"Train it, and then give the folder ./runs/{text}: zoo train {text} --out runs/{text}",
         )
     known = {*bundled(), *registry().recipes}
-    hint = did_you_mean(text, known) or "'zoo list' shows all; org/name is one on the Hub."
+    hint = did_you_mean(text, known) or "'zoo list' shows all. A card on the Hub has a name like org/name."
     return NotFoundError(f"no card {text!r}", hint)

@@ -1,7 +1,8 @@
-"""Who made a card: an OpenSSF model signature over its config, weights and samples, made and checked offline.
+"""Sign a card and check who signed it, with an OpenSSF model signature over its config, weights and samples.
 
-The signature is `model.sig` in the folder, a Sigstore bundle that OpenSSF's own tool reads as well. It is made with an
-EC private key (P-256, P-384 or P-521) and checked with the public half, both PEM files. Needs the extra `sign`.
+The signature is the file `model.sig`, a Sigstore bundle that OpenSSF's own tool reads too. It is made with an EC
+private key (P-256, P-384 or P-521) and checked with the public key of the pair. Both keys are PEM files, and no network
+is needed. The packages come with the extra `sign`.
 """
 
 import base64
@@ -20,20 +21,26 @@ from zoo.files import parse_json, read_json, write_atomically
 PASSWORD = "ZOO_KEY_PASSWORD"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 KEY_LIMIT = 1 << 16
-AGAIN = "Do not use it: get the card again from its publisher. If it is yours: zoo publish --sign KEY"
-GENERATE = "Make one: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem"
-EXTRACT = "Ask the publisher for it, or take it out of your own: openssl pkey -in key.pem -pubout -out key.pub"
+AGAIN = "Do not use it: get the card again from its publisher. If it is yours, sign it again: zoo publish --sign KEY"
+GENERATE = "Check the path, or make a key: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem"
+PUBLIC = "Give --signature the file with the public key of the publisher, who hands it out."
+EXTRACT = "This file holds no public key. To take one out of your own: openssl pkey -in key.pem -pubout -out key.pub"
 
 
 def sign(folder: Path, key: Path) -> Path:
-    """Sign the config, weights and samples of the card in `folder`; returns the path of the signature written there.
+    """Sign the config, weights and samples of the card in `folder`. Returns the path of the new signature.
 
     key: an EC private key (PEM). If it is locked, $ZOO_KEY_PASSWORD opens it.
     Raises InputError or NotFoundError for the key, FormatError for a folder that is not a card.
     """
     library = _library()
     password = _password(key)
-    covered = _Covered(library, _present(folder, "Only a card can be signed: the folder that zoo train --out wrote."))
+    covered = _Covered(
+        library,
+        _present(
+            folder, "Only a card can be signed: the folder of a finished run. To make one: zoo train NAME --out FOLDER"
+        ),
+    )
     signer = library.signing.Config().set_hashing_config(covered)
     signer.use_elliptic_key_signer(private_key=key, password=password)
     signature = folder / SIGNATURE
@@ -44,9 +51,9 @@ def sign(folder: Path, key: Path) -> Path:
 def check_signature(folder: Path, key: Path) -> None:
     """Raise FormatError unless the card in `folder` is, byte for byte, what the owner of `key` signed.
 
-    key: the publisher's EC public key (PEM). The files of `zoo.card.names.SIGNED` must be what they were: none changed,
-    added, removed or renamed. Others, such as README.md, are not spoken for. Nor is the folder's name: what a card is
-    called stands in its config, and any card, or older state of one, that this publisher signed has a good signature.
+    key: the publisher's EC public key (PEM). No file of `zoo.card.names.SIGNED` may be changed, added, removed or
+    renamed. Other files, such as README.md, are not covered. Nor is the name of the folder, since the name of a card
+    is in its config. The signature does not say which card it is: every card that this publisher ever signed passes.
     Raises InputError or NotFoundError for the key.
     """
     library = _library()
@@ -59,7 +66,7 @@ def check_signature(folder: Path, key: Path) -> None:
     if maker != fingerprint:
         raise FormatError(f"{signature}: made with another key than {key}", AGAIN)
     verifier = library.verifying.Config().set_hashing_config(covered)
-    # Ignores nothing: it is how the signed names come to `covered`, which wants them to be those of the folder.
+    # Nothing is ignored by this. It makes the library hand the signed names to `covered`, which compares them.
     verifier.use_elliptic_key_verifier(public_key=key).set_ignore_unsigned_files(True)
     try:
         verifier.verify(folder, signature)
@@ -76,17 +83,17 @@ def check_signature(folder: Path, key: Path) -> None:
 
 
 class _Covered:
-    """In place of the library's own `hashing.Config`: the SHA-256 of these files and no others, whatever a bundle says.
+    """Takes the place of the library's `hashing.Config`: it hashes exactly these files, whatever a bundle says.
 
-    Left alone, the library takes from the bundle how to hash, and which paths to leave out. Files are read through
-    symbolic links, as the Hub's cache has them: what they lead to does not matter, its bytes are hashed.
+    Without it, the library lets the bundle decide how to hash and which paths to leave out. Symbolic links, as the
+    Hub's cache has them, are followed, and the bytes behind them are hashed.
     """
 
     def __init__(self, library: Any, names: list[str]) -> None:
         self.names = names
         self.hashed: Any = None
-        """The manifest of the files, from when the library asked for it: after it found the signature itself good."""
-        # Recorded in the bundle for other tools, which then pass over the files that may be edited; ignored here.
+        """The manifest of the files. The library asks for it once it has found the signature itself good."""
+        # The bundle records these files, which may be edited, so that other tools skip them. zoo does not read that.
         free = [name for name in LIMITS if name not in SIGNED]
         self.config = library.hashing.Config().set_allow_symlinks(True).set_ignored_paths(paths=free)
 
@@ -99,23 +106,23 @@ class _Covered:
         return self.hashed
 
     def add_ignored_paths(self, *, model_path: Path, paths: Iterable[str]) -> None:
-        """Called by the library with what a bundle wants to have left out, which is not listened to."""
+        """Called by the library with the paths that a bundle wants to leave out. They are not left out."""
 
 
 def _compare(folder: Path, here: set[Path], signed: set[Path]) -> None:
-    """FormatError unless just the files that are here are signed."""
+    """FormatError unless the files here and the signed files are the same."""
     removed = (signed - here) & {folder / name for name in SIGNED}
     if removed:
-        raise FormatError(f"{_all_of(removed)}: signed, but not there", AGAIN)
+        raise FormatError(f"{_all_of(removed)}: in the signature, but not in the folder", AGAIN)
     if signed - here:
         other = str(min(signed - here))
-        raise FormatError(f"{folder / SIGNATURE}: speaks for {other[:200]!r}, which is no file of a card", AGAIN)
+        raise FormatError(f"{folder / SIGNATURE}: covers {other[:200]!r}, which is no file of a card", AGAIN)
     if here - signed:
-        raise FormatError(f"{_all_of(here - signed)}: there, but not signed", AGAIN)
+        raise FormatError(f"{_all_of(here - signed)}: in the folder, but not in the signature", AGAIN)
 
 
 def _changed(folder: Path, hashed: Any, bundle: Any) -> list[Path]:
-    """Which files are not what a bundle says; all of them when it does not say it file by file."""
+    """The files whose hash is not that of the bundle; all files if it has no hash for each of them."""
     try:
         payload = parse_json(base64.b64decode(bundle["dsseEnvelope"]["payload"]), SIGNATURE)
         said = {file["name"]: file["digest"] for file in payload["predicate"]["resources"]}
@@ -130,7 +137,7 @@ def _all_of(paths: Iterable[Path]) -> str:
 
 
 def _library() -> Any:
-    """The package model_signing, which takes a third of a second to import. Any: it is there only with the extra."""
+    """The package model_signing, which takes a third of a second to import. ZooError without the extra `sign`."""
     try:
         import model_signing
     except ImportError as error:  # of pyOpenSSL too, which the library imports and does not ask for
@@ -140,7 +147,7 @@ def _library() -> Any:
 
 
 def _present(folder: Path, hint: str) -> list[str]:
-    """Those of the files to sign that are there; FormatError if one is missing that every card has."""
+    """The files to sign that the folder has. FormatError if one is missing that every card needs."""
     names = [name for name in SIGNED if (folder / name).is_file()]
     for name in NEEDED:
         if name not in names:
@@ -149,7 +156,7 @@ def _present(folder: Path, hint: str) -> list[str]:
 
 
 def _read_bundle(signature: Path) -> tuple[Any, str]:
-    """A bundle and the key it says it is of. If it does not say, the library would print a warning and go on."""
+    """A bundle, and the key that it names. Without that name the library would only warn and go on."""
     if not signature.is_file():
         raise FormatError(f"{signature}: no such file, the card is not signed", AGAIN)
     try:
@@ -162,30 +169,33 @@ def _read_bundle(signature: Path) -> tuple[Any, str]:
 
 
 def _fingerprint(key: Path) -> str:
-    """The name that a bundle has for this public key."""
+    """The name by which a bundle knows this public key. Raises InputError or NotFoundError for the key."""
     from cryptography.hazmat.primitives import serialization
 
-    pem = _read_pem(key, "PUBLIC KEY", EXTRACT)
+    pem = _read_pem(key, "PUBLIC KEY", PUBLIC, EXTRACT)
     loaded = _ec_key(key, lambda: serialization.load_pem_public_key(pem), EXTRACT)
     same = loaded.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(same).hexdigest()
 
 
 def _password(key: Path) -> bytes | None:
-    """What opens this private key, which is tried; None if it is not locked."""
+    """The password of this private key, after a try; None if it has none. Raises InputError or NotFoundError."""
     from cryptography.hazmat.primitives import serialization
 
-    pem = _read_pem(key, "PRIVATE KEY", GENERATE)
+    pem = _read_pem(key, "PRIVATE KEY", GENERATE, GENERATE)
     password = os.fsencode(os.environ.get(PASSWORD, "")) if b"ENCRYPTED" in pem else None
     if password == b"":
-        raise InputError(f"{key}: locked with a password", f"Set {PASSWORD} to it.")
+        raise InputError(f"{key}: locked with a password", f"Put the password into the variable {PASSWORD}.")
     hint = f"Is {PASSWORD} its password?" if password else GENERATE
     _ec_key(key, lambda: serialization.load_pem_private_key(pem, password), hint)
     return password
 
 
-def _read_pem(key: Path, kind: str, hint: str) -> bytes:
-    """A PEM file that holds a key of this kind. No error ever quotes more of it than its label."""
+def _read_pem(key: Path, kind: str, hint: str, other: str) -> bytes:
+    """A PEM file that holds a key of this kind. No error quotes more of it than its label.
+
+    hint: what to do without such a file. other: what to do with a key of another kind.
+    """
     try:
         with key.open("rb") as file:
             pem = file.read(KEY_LIMIT + 1)
@@ -197,12 +207,12 @@ def _read_pem(key: Path, kind: str, hint: str) -> bytes:
     if len(pem) > KEY_LIMIT or not labels:
         raise InputError(f"{key}: not a PEM file, expected a {kind.lower()}", hint)
     if not any(label.endswith(kind) for label in labels):
-        raise InputError(f"{key}: {labels[0].lower()}, expected a {kind.lower()}", hint)
+        raise InputError(f"{key}: {labels[0].lower()}, expected a {kind.lower()}", other)
     return pem
 
 
 def _ec_key(key: Path, load: Callable[[], Any], hint: str) -> Any:
-    """What `load` makes of a PEM, if it is an EC key that can be used here."""
+    """The key that `load` returns. InputError if it cannot be opened, or is no EC key on a curve that zoo uses."""
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:

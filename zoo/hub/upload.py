@@ -1,4 +1,4 @@
-"""A card's folder -> one commit of a Hub repository, planned first, then carried out so that it can be cut anywhere."""
+"""Send the folder of a card to the Hub as one commit: plan it, then carry it out. It can be interrupted at any time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from zoo.hub.client import DEFAULT_REVISION, TIMEOUT, Entry, asking, check_names
 
 @dataclass(frozen=True)
 class Change:
-    """What a commit does to one file of a card."""
+    """One file of a card, and what a commit does to it."""
 
     name: str
     action: Literal["add", "replace", "remove", "same"]
@@ -21,16 +21,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What sending a folder to a repository comes to."""
+    """What would change if a folder were sent to a repository."""
 
     repo: str
     folder: Path
     branch: str
     private: bool | None
     exists: bool
-    """The repository does."""
+    """Whether the repository exists."""
     parent: str | None
-    """Commit that the branch is at; None if there is no such branch yet."""
+    """The newest commit of the branch; None if there is no such branch yet."""
     changes: tuple[Change, ...]
     kept: tuple[str, ...]
     """Other files of the repository, which are left alone."""
@@ -44,9 +44,9 @@ class Plan:
 def plan(
     folder: Path, repo: str, *, private: bool | None = None, token: str | bool | None = None, branch: str | None = None
 ) -> Plan:
-    """What would change if the card in a folder were sent to a repository. Nothing is changed.
+    """Plan what would change if the card in a folder were sent to a repository. Nothing is changed yet.
 
-    private: of a repository that is made. Raises HubError, or InputError for a name that is none.
+    private: whether a new repository is private. Raises HubError, or InputError for a wrong name.
     """
     check_names(repo, branch)
     branch = branch or DEFAULT_REVISION
@@ -60,7 +60,7 @@ def plan(
 
 
 def _exists(repo: str, token: str | bool | None) -> bool:
-    """Whether a repository that lacks a branch is there at all."""
+    """Whether a repository exists, although it lacks a branch."""
     try:
         look(repo, DEFAULT_REVISION, token)
     except NotFoundError:
@@ -83,10 +83,10 @@ def _changes(folder: Path, there: dict[str, Entry]) -> list[Change]:
 def carry_out(
     plan: Plan, *, token: str | bool | None = None, message: str | None = None, create_pr: bool = False
 ) -> str:
-    """Make the repository if need be, and the one commit. Returns the commit, or the address of the pull request.
+    """Make the repository if it is missing, and the commit. Returns the commit, or the address of the pull request.
 
-    The commit names its parent, so that a push by somebody else in between is refused and not undone. Run again after
-    a cut, it goes on: what is there already is not sent again.
+    The commit names its parent. If somebody else pushes in between, the Hub refuses it, and their push is kept. After
+    an interruption it can be called again: files that are there already are not sent again.
     """
     api, repo, parent = client(token), plan.repo, plan.parent
     with asking(repo, plan.branch):
@@ -121,7 +121,7 @@ def _operations(plan: Plan) -> list[Any]:
 
 
 def tagged(repo: str, name: str, token: str | bool | None = None) -> str | None:
-    """The commit that a tag of a repository is at; None if there is no such tag, or no such repository."""
+    """The commit of a tag; None if there is no such tag or no such repository."""
     try:
         with asking(repo, name):
             refs = client(token).list_repo_refs(repo)
@@ -131,9 +131,11 @@ def tagged(repo: str, name: str, token: str | bool | None = None) -> str | None:
 
 
 def tag(repo: str, name: str, commit: str, token: str | bool | None = None) -> None:
-    """Tag a commit. A tag that is there stays where it is: HubError if that is another commit."""
+    """Tag a commit. HubError if another commit has the tag already: it is not moved."""
     with asking(repo, name):
         client(token).create_tag(repo, tag=name, revision=commit, exist_ok=True)
     at = tagged(repo, name, token)
     if at != commit:
-        raise HubError(f"{repo} has a tag {name!r} at commit {str(at)[:12]}", "Tags do not move: give another --tag.")
+        raise HubError(
+            f"{repo} has a tag {name!r} at commit {str(at)[:12]}", "A tag cannot be moved. Give another --tag."
+        )

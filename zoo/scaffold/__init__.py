@@ -1,1 +1,1 @@
-"""A new plugin's first files."""
+"""Writing the package of a new family."""

@@ -1,4 +1,4 @@
-"""`zoo new`: a package for a new family, complete and working, written whole or not at all."""
+"""`zoo new`: write a complete, working package for a new family."""
 
 import builtins
 import importlib.util
@@ -28,33 +28,33 @@ TEMPLATES = {
     "{module}/train.py": "train.py.jinja",
     "tests/test_{words}.py": "test.py.jinja",
 }
-"""File of the package -> its template in the folder new_family; the licence's text comes beside them."""
+"""The template in the folder new_family for each file of the package. The text of the licence is added to them."""
 
 LICENSES = {"mit": "MIT", "apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause"}
-"""Hub's id -> the packaging world's. One licence for the code and for the weights that the recipe makes."""
+"""Licences by their id on the Hub, each with its SPDX id. The same one holds for the code and for the weights."""
 
 RESERVED = {"all", "builtin"}
-"""Words of ZOO_PLUGINS, which takes the names of entry points too."""
+"""Words with a meaning of their own in ZOO_PLUGINS, where the name of a family may stand too."""
 SIZES = range(4, 129)
-"""Sides of images, in pixels, that the toy takes."""
+"""Heights and widths, in pixels, that the written model can have."""
 LENGTHS = {"name": 40, "title": 40, "summary": 64, "author": 60, "data": 48}
-"""Characters: longer ones would break lines of the code that they stand in, or make names that a card cannot have."""
+"""Most characters of an answer. Longer ones would break lines of the code, or make names that no card can have."""
 IMPORTED = {"Annotated", "Field", "MultivariateNormal", "Tensor"}
-"""Names that a written module imports, which its class must not be called."""
+"""Names that the written module imports, so that its class must have another name."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What `zoo new` needs to know."""
+    """The answers that `zoo new` needs."""
 
     name: str
-    """Of the family, like "my-model"."""
+    """Name of the family, like "my-model"."""
     title: str
     summary: str
-    """What the family is, in a few words that go on after its title and a colon."""
+    """What the family is, in a few words. They follow its title and a colon."""
     author: str
     data: str
-    """The data set that the recipe is for: its name on the Hub, or that of a folder."""
+    """Name of the data set that the recipe is for: on the Hub, or of a folder."""
     image_size: int
     license: str
     """One of LICENSES."""
@@ -73,21 +73,21 @@ class Answers:
 
     @property
     def kind(self) -> str:
-        """The class: MyModel for my-model; TensorModel where Tensor is something else already."""
+        """Name of the class: MyModel for my-model, but TensorModel for tensor, since Tensor is taken."""
         name = "".join(word.capitalize() for word in self.name.split("-"))
         taken = keyword.iskeyword(name) or hasattr(builtins, name) or name in IMPORTED
         return f"{name}Model" if taken else name
 
     @property
     def recipe(self) -> str:
-        """The card: the family and the data, without whose they are."""
+        """Name of the recipe and its card: family and data set, without the owner of the data set."""
         data = re.sub(r"[^a-z0-9]+", "-", self.data.rpartition("/")[2].lower()).strip("-")
         return f"{self.name}-{data}"
 
 
 @dataclass(frozen=True)
 class Question:
-    """One field of Answers, to be asked on a terminal or taken from an option."""
+    """A question for one field of Answers. An option or a terminal gives the answer."""
 
     field: str
     text: str
@@ -96,7 +96,7 @@ class Question:
 
 
 def questions(name: str) -> list[Question]:
-    """What to ask about a new family, with answers that do as they are. Raises as `new` does for the name."""
+    """The questions about a new family, each with a default. Raises what `new` raises for a wrong name."""
     check_name(name)
     title = name.replace("-", " ").capitalize()
     return [
@@ -110,16 +110,16 @@ def questions(name: str) -> list[Question]:
 
 
 def answers(name: str, given: Mapping[str, Any]) -> Answers:
-    """Answers from what was given by field, defaults for the rest. Raises as `new` does for the name."""
+    """The answers that were given, and defaults for the others. Raises what `new` raises for a wrong name."""
     defaults = {question.field: question.default for question in questions(name)}
     return Answers(name=name, **(defaults | {key: value for key, value in given.items() if value is not None}))
 
 
 def new(folder: Path, answers: Answers) -> list[Path]:
-    """Write the package of a new family into a folder that is not there yet, or empty; returns the files, sorted.
+    """Write the package of a new family into a folder that is new or empty. Returns the files, sorted.
 
-    The folder appears whole or not at all. Raises InputError for a name, an answer or a folder that will not do,
-    PluginError for a name that an installed plugin has.
+    On an error nothing is written. Raises InputError for a wrong name, answer or folder, and PluginError for a name
+    that an installed plugin has.
     """
     check_name(answers.name)
     _check_answers(answers)
@@ -131,13 +131,13 @@ def new(folder: Path, answers: Answers) -> list[Path]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8", newline="\n")
     except OSError:
-        check_folder(folder)  # somebody else may have taken it meanwhile
+        check_folder(folder)  # another process may have made the folder in the meantime
         raise
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def check_name(name: str) -> None:
-    """InputError or PluginError unless a new family may be called so here."""
+    """InputError or PluginError if a new family cannot have this name."""
     module = f"zoo_{name.replace('-', '_')}"
     if not NAME.fullmatch(name) or len(name) > LENGTHS["name"]:
         rule = f"lower-case words joined by hyphens, like 'my-model', at most {LENGTHS['name']} characters"
@@ -154,45 +154,48 @@ def check_name(name: str) -> None:
 
 
 def check_free(kind: str, name: str) -> None:
-    """PluginError if a plugin has a family or a card of that name, or would have if it were not set aside."""
+    """PluginError if a plugin has a family or a card of that name, even one that was set aside."""
     found = registry()
     found.refuse_set_aside(name)
     owner = found.specs.get(name) or found.recipes.get(name, (None, None))[0]
     if owner is not None:
         plugin = found.provider(owner.name)
         whose = f"{plugin.distribution} {plugin.version}"
-        raise PluginError(f"{kind} {name!r} is taken by {whose}", "Choose another: zoo new OTHER-NAME; see zoo plugins")
+        raise PluginError(
+            f"{kind} {name!r} is taken by {whose}",
+            "Choose another name: zoo new OTHER-NAME. 'zoo plugins' shows the taken ones.",
+        )
 
 
 def _check_answers(given: Answers) -> None:
-    """InputError for an answer that could not stand where it goes: in Python, TOML, YAML and Markdown."""
+    """InputError for an answer that would break the Python, TOML, YAML or Markdown file that holds it."""
     for key in ("title", "summary", "author"):
         text = getattr(given, key)
         option = f"--{key}"
         if not text.strip() or not text.isprintable() or len(text) > LENGTHS[key]:
             rule = f"1 to {LENGTHS[key]} printable characters"
-            raise InputError(f"{key} must be {rule}, found {text!r}", f"Give a shorter one: {option} TEXT")
+            raise InputError(f"{key} must be {rule}, found {text!r}", f"Give another: {option} TEXT")
         if set(text) & set('"\\'):
-            raise InputError(f'{key} must do without " and \\, found {text!r}', f"Put it otherwise: {option} TEXT")
+            raise InputError(f'{key} must not contain " or \\, found {text!r}', f"Give another: {option} TEXT")
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", given.data, re.ASCII) or len(given.data) > LENGTHS["data"]:
-        hint = "A path goes to zoo train, as --data; the recipe keeps to the name: --data NAME"
+        hint = "Give only the name here: --data NAME. A path is given later: zoo train RECIPE --data PATH"
         raise InputError(f"data must be a name like 'your-name/photos' or 'photos', found {given.data!r}", hint)
     if given.image_size not in SIZES:
         hint = f"Give --image-size {min(max(given.image_size, SIZES[0]), SIZES[-1])}, and change the model later."
         raise InputError(f"image size must be {SIZES[0]} to {SIZES[-1]}, found {given.image_size}", hint)
     if given.license not in LICENSES:
-        hint = f"Give --license {' or '.join(LICENSES)}; LICENSE is yours to change."
+        hint = f"Give --license {' or '.join(LICENSES)}. You can change the file LICENSE later."
         raise InputError(f"license {given.license!r} is none of {', '.join(LICENSES)}", hint)
     if not NAME.fullmatch(given.recipe) or len(given.recipe) > 64:
-        raise InputError(f"{given.recipe!r} cannot name a card", "Give data another name: --data NAME")
+        raise InputError(f"{given.recipe!r} cannot name a card", "Give the data set another name: --data NAME")
     check_free("card", given.recipe)
 
 
 def check_folder(folder: Path) -> Path:
-    """The folder's absolute path. InputError unless a new folder can take its place."""
+    """The absolute path of the folder. InputError unless it is new or empty, and not the folder you are in."""
     folder = folder.expanduser().absolute()
     if folder.exists() and folder.samefile(Path.cwd()):
-        hint = f"Go up and name it from there: cd .. && zoo new NAME --out {folder.name}"
+        hint = f"Go up one folder first: cd .. && zoo new NAME --out {folder.name}"
         raise InputError(f"{folder} is the folder you are in, which cannot be replaced", hint)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise _taken(folder)
@@ -200,22 +203,24 @@ def check_folder(folder: Path) -> Path:
 
 
 def _taken(folder: Path) -> InputError:
-    return InputError(f"{folder} is there already; nothing was written", "Give another: zoo new NAME --out FOLDER")
+    return InputError(
+        f"{folder} is there already; nothing was written", "Give another folder: zoo new NAME --out FOLDER"
+    )
 
 
 def _refused(name: str, why: str) -> InputError:
-    return InputError(f"family name {name!r} {why}", f"Choose another: zoo new {name}-model")
+    return InputError(f"family name {name!r} {why}", f"Choose another name: zoo new {name}-model")
 
 
 def _suggestion(name: str) -> str:
-    """A good name near a bad one."""
+    """A valid name that is like a wrong one."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "-", name).lower()
     near = re.sub(r"^[^a-z]+", "", words)[: LENGTHS["name"]].strip("-")
     return near or "my-model"
 
 
 def _texts(given: Answers) -> dict[str, str]:
-    """Every file of the package, by its path in it."""
+    """The text of every file of the package, by its path in the package."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -232,7 +237,7 @@ def _texts(given: Answers) -> dict[str, str]:
 
 
 def _facts(given: Answers) -> dict[str, Any]:
-    """All that the templates speak of."""
+    """The values that the templates use."""
     return vars(given) | {
         "api": API_VERSION,
         "card_files": " ".join(sorted({README, CONFIG, FACTS, WEIGHTS, PICTURE})),
