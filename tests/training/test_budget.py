@@ -283,5 +283,5 @@ def test_one_recipe_may_have_a_budget_too(faces: Path, tmp_path: Path) -> None:
     words = ["dcgan-first", "--out", tmp_path / "run", "--data", faces, "--device", "cpu", "--budget", 0]
     result = command(*words)
     assert result.exit_code == 0, result.output
-    assert "stopped at step 1 of 2: the time is up; the same command with --resume goes on" in result.stdout
-    assert "is the card of" in command(*words, "--resume").stdout
+    assert "stopped at step 1 of 2: the time is up. The same command with --resume goes on" in result.stdout
+    assert "is the card dcgan-" in command(*words, "--resume").stdout
