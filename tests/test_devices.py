@@ -100,7 +100,7 @@ def test_a_resumed_run_keeps_its_precision_on_another_machine_and_says_that_it_i
     fast_in(monkeypatch, 0.4)
     train(tmp_path / "run", faces)
     fast_in(monkeypatch, 28)
-    with pytest.warns(UserWarning, match=r"bfloat16 is 28 times slower .* keeps what it began with") as seen:
+    with pytest.warns(UserWarning, match=r"bfloat16 is 28 times slower .* keeps the precision") as seen:
         train(tmp_path / "run", faces, steps=3, resume=True)
     assert len(seen) == 1
     training = read_facts(tmp_path / "run").training

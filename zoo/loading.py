@@ -1,4 +1,4 @@
-"""A card into memory and back: the module, its spec and its card, on a device. The handle stands on it."""
+"""Loads a card into memory, and writes it back: the module, its spec and its card. The handle is built on it."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ from zoo.hub.places import Place
 
 
 class Loaded:
-    """A card in memory, and its ways in and out under the names that libraries of the Hub give them."""
+    """A card in memory. Its methods to load, save and upload have the names that libraries of the Hub use."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Loaded:
     ) -> None:
         self.device = pick_device(device)
         if dtype not in DTYPES:
-            raise InputError(f"dtype {dtype!r}: expected {', '.join(DTYPES)}")
+            raise InputError(f"unknown dtype {dtype!r}", f"Give one of these: {', '.join(DTYPES)}.")
         self.dtype = DTYPES[dtype]
         self.module: Any = module.eval().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec, self.card, self.place = spec, card, place
@@ -56,20 +56,23 @@ class Loaded:
         key: str | os.PathLike[str] | None = None,
         **source: Any,
     ) -> Self:
-        """`zoo.load` under the name that libraries of the Hub give it; takes the same options."""
+        """The same as `zoo.load`, under the name that libraries of the Hub use. It takes the same options."""
         place = hub.find(name, **source)
         if verify not in ("hashes", "signed"):
-            raise InputError(f"verify={verify!r}: expected 'hashes' or 'signed'")
+            raise InputError(f"unknown way to verify: {verify!r}", "Give verify='hashes' or verify='signed'.")
         key = key or os.environ.get("ZOO_PUBLIC_KEY")
         if verify == "signed" and not key:
-            raise InputError("verify='signed' needs the publisher's public key", "Give key=, or set ZOO_PUBLIC_KEY.")
+            raise InputError(
+                "verify='signed' needs the public key of the publisher",
+                "Give its file: key='FILE'. Or set the variable ZOO_PUBLIC_KEY to it.",
+            )
         return cls.from_place(place, device=device, dtype=dtype, key=key if verify == "signed" else None)
 
     @classmethod
     def from_place(
         cls, place: Place, *, device: str = "auto", dtype: str = "float32", key: str | os.PathLike[str] | None = None
     ) -> Self:
-        """The model of a card that has been found; with a public key, only if the card bears its signature."""
+        """The model of a card whose place is known. With a public key, FormatError unless its owner signed the card."""
         if key is not None:
             from zoo.hub.signing import check_signature
 
@@ -80,15 +83,15 @@ class Loaded:
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the model as a card. Returns the folder.
+        """Write the model as a card into a folder. Returns the folder.
 
-        config.json and the weights as they are now; all that the card says besides, figures, picture and signature,
-        only if these are still the weights that it was said of. A card that is there already is replaced; a folder of
-        other files is refused.
+        This writes config.json and the weights as they are now. The card's figures, picture and signature are copied
+        only if the weights have not changed since the card was loaded. A card in the folder is replaced. A folder with
+        other files raises an error, and nothing is written.
         """
         folder = Path(folder)
         if folder.is_dir() and any(folder.iterdir()):
-            read_config(folder)  # nobody's other files are replaced
+            read_config(folder)  # raises for a folder that is not a card
         before = self.card.weights if isinstance(self.card, CardConfig) else None
         facts = weights.save_weights(self.module, folder, before.dtype if before else "float32")
         cards.write_config(folder, self.card.written(self.conditions, facts))
@@ -111,8 +114,8 @@ class Loaded:
         branch: str | None = None,
         create_pr: bool = False,
     ) -> str:
-        """Send the card to a repository on the Hub, as one commit. Returns it, or with `create_pr` the address of the
-        pull request.
+        """Upload the card to a repository on the Hub, as one commit. Returns the commit, or with `create_pr` the
+        address of the pull request.
 
         `zoo publish` does more: it verifies the card before and after, signs it and tags the commit.
         Raises InputError for a model whose weights have changed since its card was loaded, and HubError.
@@ -129,7 +132,7 @@ class Loaded:
 
     @property
     def sha256(self) -> str:
-        """Of the card's weights; empty for a model whose weights have not been written."""
+        """Hash of the card's weights; empty for a model whose weights have not been written."""
         return self.card.weights.sha256 if isinstance(self.card, CardConfig) else ""
 
     @property
@@ -139,10 +142,10 @@ class Loaded:
 
     @property
     def preparation(self) -> Preparation:
-        """How images become this model's input."""
+        """How images are made into this model's input."""
         return self.card.preparation
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
-        """The controls this model takes, by name."""
+        """The conditions that this model takes, by name."""
         return declared(self.module)

@@ -1,4 +1,4 @@
-"""The handle that `zoo.load` returns: names and pictures outside, tensors and a plain module inside."""
+"""The handle that `zoo.load` returns. Users give names and pictures; the module inside works with tensors."""
 
 import contextlib
 import dataclasses
@@ -24,13 +24,13 @@ from zoo.loading import Loaded
 from zoo.noise import Noise
 
 MAX_RESULT = 4 << 30
-"""Bytes of images that one call may return."""
+"""Most bytes of images that one call may return."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class _Needs:
-    """A method that exists only on models with these capabilities: elsewhere `hasattr` says no."""
+    """A method that exists only on models with these capabilities. On other models `hasattr` is False."""
 
     def __init__(self, capabilities: tuple[str, ...], method: Callable[..., Any]) -> None:
         self.capabilities, self.method = capabilities, method
@@ -49,7 +49,7 @@ class _Needs:
 
 
 def needs(*capabilities: str) -> Callable[[Method], Method]:
-    """Mark a method of the handle as made from these methods of the module."""
+    """Mark a method of the handle that needs these methods of the module."""
 
     def mark(method: Method) -> Method:
         return cast(Method, _Needs(capabilities, method))
@@ -58,7 +58,11 @@ def needs(*capabilities: str) -> Callable[[Method], Method]:
 
 
 class Model(Loaded):
-    """A loaded model. Images go in by one checked door and come out as `Images`, everything else as CPU tensors."""
+    """A loaded model. `prepare` checks and converts the images given. Methods return `Images`, or tensors on the CPU.
+
+    A method that the model's family does not have raises CapabilityError, and `hasattr` is False for it. Images that
+    cannot be used raise what `prepare` raises, and a wrong condition raises InputError.
+    """
 
     def __repr__(self) -> str:
         return f"<zoo.Model {self.name} ({self.spec.title}) on {self.device}: {', '.join(self.spec.capabilities)}>"
@@ -79,9 +83,10 @@ class Model(Loaded):
     ) -> Images:
         """n new images, (n, c, h, w) in [0, 1].
 
-        Sample i of a seed is the same whatever n, the batch size or the device; `start` begins later in the stream, so
-        that `sample(4, seed=0, start=4)` continues `sample(4, seed=0)`. Without a seed a fresh one is drawn, kept in
-        `.info["seed"]`. Conditions go by name: `label="7"`, or one value per sample.
+        Sample i of a seed is the same for every n, batch size and device. `start` is the number of the first sample:
+        `sample(4, seed=0, start=4)` continues `sample(4, seed=0)`. Without a seed a new one is drawn, and stands in
+        `.info["seed"]`. Conditions are given by name: `label="7"`, or a list with one value for each sample.
+        InputError for a wrong n, start, seed or condition, and for images that take more than 4 GiB.
         """
         seed = fresh_seed(seed)
         self._check_count(n, start)
@@ -95,72 +100,80 @@ class Model(Loaded):
 
     @needs("encode")
     def encode(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
-        """Latents (n, ...) of images: deterministic, the posterior's mean where there is a posterior."""
+        """Latents (n, ...) of images. Nothing is drawn: if the model has a posterior, this is its mean."""
         return cast(Tensor, self._map("encode", self.prepare(images), given, batch_size))
 
     @needs("decode")
     def decode(self, latents: Tensor, *, batch_size: int = 64, **given: Any) -> Images:
-        """Images of latents (n, ...), as `encode` gives them."""
+        """Images (n, c, h, w) in [0, 1] of latents (n, ...), as `encode` gives them. InputError for another shape."""
         z = torch.as_tensor(latents).float()
         try:
             return Images(self._map("decode", z, given, batch_size), self._info(None, given))
         except (RuntimeError, IndexError) as error:
             message = f"latents of shape {tuple(z.shape)} do not fit {self.name}: {str(error).splitlines()[0]}"
-            raise InputError(message, "Give what encode(images) returns: a row for each image.") from error
+            hint = "Give latents with the shape that encode(images) returns: a row for each image."
+            raise InputError(message, hint) from error
 
     @needs("encode", "decode")
     def reconstruct(self, images: Any, *, batch_size: int = 64, **given: Any) -> Images:
-        """decode(encode(images))."""
+        """The images that come back from their latents: decode(encode(images)), (n, c, h, w) in [0, 1]."""
         return self.decode(self.encode(images, batch_size=batch_size, **given), batch_size=batch_size, **given)
 
     @needs("encode", "decode")
     def interpolate(self, first: Any, second: Any, steps: int = 8, **given: Any) -> Images:
-        """`steps` images on the straight line between the latents of two images, both ends included."""
+        """`steps` images on the straight line between the latents of two images, with both ends."""
         if steps < 2:
-            raise InputError(f"steps must be at least 2, found {steps}")
+            raise InputError(f"steps must be at least 2, found {steps}", "Give a larger number, for example steps=8.")
         a, b = self.encode(first, **given)[:1], self.encode(second, **given)[:1]
         t = torch.linspace(0, 1, steps).reshape(-1, *[1] * (a.ndim - 1))
         return self.decode((1 - t) * a + t * b, **given)
 
     @needs("encode", "decode")
     def traverse(self, image: Any, dim: int, values: Any = (-3, -2, -1, 0, 1, 2, 3), **given: Any) -> Images:
-        """The image with latent number `dim` (of the flattened latent) set to each of `values`."""
+        """An image for each of `values`: number `dim` of the image's flattened latent is set to that value."""
         z = self.encode(image, **given)[:1]
         points = torch.as_tensor(values, dtype=z.dtype)
         if not 0 <= dim < z[0].numel():
-            raise InputError(f"dim must be 0 to {z[0].numel() - 1}, found {dim}")
+            raise InputError(
+                f"there is no latent number {dim}", f"Give a dim from 0 to {z[0].numel() - 1}, the last one."
+            )
         flat = z.reshape(1, -1).repeat(len(points), 1)
         flat[:, dim] = points
         return self.decode(flat.reshape(-1, *z.shape[1:]), **given)
 
     @needs("encode", "decode")
     def swap(self, images: Any, *, source: Mapping[str, Any] | None = None, **given: Any) -> Images:
-        """The same latents under other conditions: encode with `source`, the images' own, decode with the given."""
+        """The images with other conditions: encoded with `source`, their own conditions, and decoded with those given.
+
+        InputError for a model that takes no conditions.
+        """
         if not self.conditions:
-            raise InputError(f"{self.name} takes no conditions, so there is nothing to swap")
+            raise InputError(
+                f"{self.name} takes no conditions, so there is nothing to swap",
+                f"To see what a card takes: zoo info {self.name}",
+            )
         return self.decode(self.encode(images, **dict(source or {})), **given)
 
     @needs("log_prob")
     def log_prob(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
-        """Exact log-probability (n,) in nats of each image on its grid of levels (256, or 2 for binary images).
+        """Exact log-probability of each image on its grid of levels (256, or 2 for binary images), (n,) in nats.
 
-        Of a model of continuous images: the exact log-density per cell of that grid. A model of binary images was
-        trained on draws of grey values, so the probability of a grey image is not defined: it is cut at 1/2, with a
-        warning.
+        For a model of continuous images: the exact log-density per cell of that grid. For a model of binary images, a
+        grey image has no probability. It is cut at 1/2, with a warning.
         """
         return cast(Tensor, self._map("log_prob", self._on_levels(images), given, batch_size))
 
     @needs("log_prob")
     def bits_per_dim(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
-        """-log_prob / (dimensions x ln 2), (n,)."""
+        """Bits per dimension, (n,): -log_prob / (dimensions x ln 2)."""
         x = self._on_levels(images)
         return -self.log_prob(x, batch_size=batch_size, **given) / (x[0].numel() * math.log(2))
 
     @needs("elbo")
     def elbo(self, images: Any, *, seed: int = 0, batch_size: int = 64, **given: Any) -> Tensor:
-        """One-draw estimate (n,) in nats of each image's evidence lower bound; its mean is at most log_prob.
+        """Estimate of each image's evidence lower bound from one draw, (n,) in nats. Its mean is at most log_prob.
 
-        Grey images are cut at 1/2 for a model of binary ones, as `log_prob` does it.
+        For a model of binary images, grey images are cut at 1/2, with a warning, as in `log_prob`.
         """
         return cast(Tensor, self._map("elbo", self._on_levels(images), given, batch_size, seed))
 
@@ -170,8 +183,8 @@ class Model(Loaded):
     ) -> Images:
         """Each image in the other domain, (n, c, h, w) in [0, 1].
 
-        `prepared=True` says that the images are in the model's input domain already (a drawing for edges2celeba), so
-        that the card's input filter is left out. `seed=None` turns the model's noise off, if it has any.
+        With `prepared=True` the card's input filter is left out, because the images are in the model's input domain
+        already, like drawings for edges2celeba. `seed=None` turns off the model's noise, if it has any.
         """
         x = self.prepare(images, filtered=not prepared)
         return Images(self._map("translate", x, given, batch_size, seed), self._info(seed, given))
@@ -180,39 +193,49 @@ class Model(Loaded):
     def complete(
         self, images: Any, mask: Any, *, seed: int | None = None, batch_size: int = 64, **given: Any
     ) -> Images:
-        """Images with the pixels where `mask` (h, w) or (n, h, w) is true kept and all others filled in."""
+        """The images with their missing pixels filled in, (n, c, h, w) in [0, 1].
+
+        mask: (h, w) or (n, h, w), true for the pixels that are kept. InputError if it does not fit the images.
+        """
         x, seed = self.prepare(images), fresh_seed(seed)
         kept = torch.as_tensor(mask, dtype=torch.bool)
         try:
             kept = kept.expand(len(x), *x.shape[2:])[:, None]
         except RuntimeError as error:
-            raise InputError(f"mask of shape {tuple(kept.shape)} does not fit images {tuple(x.shape)}") from error
+            found = f"a mask of shape {tuple(kept.shape)} does not fit images of shape {tuple(x.shape)}"
+            hint = f"Give a mask of shape {tuple(x.shape[2:])}, or one mask for each image."
+            raise InputError(found, hint) from error
         return Images(self._map("complete", x, given, batch_size, seed, kept), self._info(seed, given))
 
     @needs("infer")
     def infer(self, images: Any, *, batch_size: int = 64, **given: Any) -> Any:
-        """What the model reads in each image: codes, or class probabilities, as its family documents."""
+        """What the model reads from each image: codes or probabilities. The page of its family says which."""
         return self._map("infer", self.prepare(images), given, batch_size)
 
     @needs("features")
     def features(self, images: Any, *, batch_size: int = 64) -> Tensor:
-        """Features (n, d) of images, whose distribution tells sets of images apart."""
+        """Features (n, d) of images. Sets of images are compared by the distribution of their features."""
         return cast(Tensor, self._map("features", self.prepare(images), {}, batch_size))
 
     def prepare(self, images: Any, *, filtered: bool = False) -> Tensor:
-        """Any images -> this model's input (n, c, size, size) in [0, 1]; `filtered` applies the card's filter too."""
+        """Any images as this model's input, (n, c, size, size) in [0, 1]. `filtered` applies the card's filter too.
+
+        Takes a path, a PIL image, an array, a tensor, `Images`, or a list of these. Raises NotFoundError, FormatError
+        or InputError for images that cannot be used.
+        """
         x = prepare(images, self.preparation)
         name = self.preparation.filter
         return resolve(self.spec.filters[name])(x) if filtered and name is not None else x
 
     def _on_levels(self, images: Any) -> Tensor:
-        """Images whose probability is asked for. Of a model of binary images only binary ones have any."""
+        """The images as input for `log_prob` and `elbo`. For a model of binary images, grey ones are cut at 1/2."""
         x = prepare(images, dataclasses.replace(self.preparation, binarize=False))
         if not self.preparation.binarize or is_binary(x):
             return x
         warnings.warn(
-            f"{self.name} is a model of binary images: the grey values given were cut at 1/2. In training each was a "
-            "random draw, white with the grey value as its probability. Give images of 0 and 1 to choose otherwise.",
+            f"{self.name} is a model of binary images, so the grey values given were cut at 1/2. In training each "
+            "pixel was drawn: it was white with its grey value as the probability. To choose the pixels yourself, "
+            "give images of 0 and 1.",
             stacklevel=4,
         )
         return binary(x)
@@ -220,7 +243,7 @@ class Model(Loaded):
     def _map(
         self, method: str, x: Tensor, given: Mapping[str, Any], batch_size: int, seed: int | None = None, *masks: Tensor
     ) -> Any:
-        """A method of the module over x in batches; with a seed it gets noise, row i the stream of sample i."""
+        """Call a method of the module on x in batches. With a seed it gets noise: row i has the stream of sample i."""
         values = conditions.tensors(self.conditions_of(method), given, len(x))
         parts = []
         for rows in _batches(len(x), batch_size, False, method):
@@ -231,7 +254,7 @@ class Model(Loaded):
         return _join(parts)
 
     def conditions_of(self, method: str) -> dict[str, Condition]:
-        """The declared conditions that a method of the module takes: `infer`, say, may take none of them."""
+        """The declared conditions that a method of the module takes. `infer`, for example, may take none of them."""
         taken = inspect.signature(getattr(self.module, method)).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
             return dict(self.conditions)
@@ -250,12 +273,15 @@ class Model(Loaded):
 
     def _check_count(self, n: int, start: int) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1 or start < 0:
-            raise InputError(f"expected a positive number of samples and start >= 0, found n={n!r}, start={start!r}")
+            raise InputError(
+                f"n must be a whole number from 1, and start from 0; found n={n!r}, start={start!r}",
+                "For example: sample(16, start=0).",
+            )
         size = n * self.preparation.channels * self.preparation.size**2 * 4
         if size > MAX_RESULT:
             raise InputError(
-                f"{n} images take {size / 2**30:.0f} GiB; one call returns at most {MAX_RESULT >> 30} GiB",
-                "Sample in parts: sample(1000, seed=0, start=0), then start=1000, ...",
+                f"{n} images take {size / 2**30:.0f} GiB, but one call returns at most {MAX_RESULT >> 30} GiB",
+                "Sample in parts: sample(1000, seed=0, start=0), then sample(1000, seed=0, start=1000) and so on.",
             )
 
     def _info(self, seed: int | None, given: Mapping[str, Any]) -> dict[str, str]:
@@ -282,15 +308,16 @@ def load(
     force_download: bool = False,
     local_files_only: bool = False,
 ) -> Model:
-    """The model of a card: a name as `zoo.list_models()` shows it, a folder that `zoo.train` wrote, or a repository of
-    the Hub, `org/name` or `org/name@revision`; `zoo info NAME --where` tells which of them a name is.
+    """Load the model of a card.
 
+    name: a name that `zoo.list_models()` shows; or a folder that `zoo.train` wrote; or a repository on the Hub,
+    `org/name` or `org/name@revision`. `zoo info NAME --where` says where a name leads.
     device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast.
-    verify: hashes, against the commit's listing and config.json; or signed, which also wants the card's signature to be
-    that of `key`, a public key (PEM; $ZOO_PUBLIC_KEY by default).
-    revision, token, cache_dir, force_download, local_files_only: of a repository, as the Hub's client takes them.
-    Raises NotFoundError with suggestions, HubError when a repository cannot be had, and FormatError or ConfigError for
-    a card that is not what it promises.
+    verify: `hashes` compares the files with the commit's listing and with config.json. `signed` also checks the card's
+    signature with `key`, a public key (PEM file; $ZOO_PUBLIC_KEY by default).
+    revision, token, cache_dir, force_download, local_files_only: for a repository, the options of the Hub's client.
+    Raises NotFoundError with suggestions, HubError if a repository cannot be downloaded, InputError for a wrong option,
+    and FormatError or ConfigError for a card that is broken or hostile.
     """
     return Model.from_pretrained(
         name,
@@ -307,13 +334,13 @@ def load(
 
 
 def fresh_seed(seed: int | None) -> int:
-    """The seed itself, or a new one that leaves every global random state alone."""
+    """The seed itself, or a new one. No global random state changes."""
     return secrets.randbits(48) if seed is None else seed
 
 
 def _batches(n: int, size: int, progress: bool, title: str) -> Iterator[range]:
     if size < 1:
-        raise InputError(f"batch_size must be at least 1, found {size}")
+        raise InputError(f"batch_size must be at least 1, found {size}", "Give a larger number, or leave it out.")
     chunks = [range(first, min(first + size, n)) for first in range(0, n, size)]
     if not progress:
         return iter(chunks)

@@ -1,4 +1,4 @@
-"""CVAE for zoo: plain data, no torch."""
+"""The spec of CVAE for zoo: plain data, without torch."""
 
 import zoo
 

@@ -1,4 +1,4 @@
-"""Structured prediction as in the paper (sections 4 and 5): an image's missing part y from its given part x.
+"""Structured prediction as in the paper (sections 4 and 5): the missing part y of an image from its given part x.
 
 Four nets: a baseline, trained first, guesses y^ from x; the prior p(z | x, y^) looks at that guess (the paper's
 recurrent connection); the recognition net q(z | x, y) knows the truth and serves training and scoring alone; the
@@ -16,7 +16,7 @@ import zoo
 
 
 class Completion(nn.Module):
-    """Two hidden layers of ReLU in each net; images (n, c, h, w) in [0, 1] of so many `pixels`."""
+    """Completes images (n, c, h, w) in [0, 1] of so many `pixels`. Each net has two hidden layers with ReLU."""
 
     def __init__(self, pixels: int, hidden: int, latent_dim: int, *, generation_sees_x: bool = True) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Completion(nn.Module):
         self.generation = mlp(latent_dim + (pixels if generation_sees_x else 0), hidden, pixels)
 
     def guess(self, x: Tensor, mask: Tensor) -> Tensor:
-        """y^: the baseline's pixel means, (n, c, h, w). Frozen: no gradient gets back to the baseline."""
+        """y^: the baseline's pixel means, (n, c, h, w). No gradient goes back to the baseline."""
         with torch.no_grad():
             return self.baseline(seen(x, mask)).float().sigmoid().view_as(x)
 
@@ -36,16 +36,16 @@ class Completion(nn.Module):
         return gaussian(self.prior(torch.cat([seen(x, mask), seen(self.guess(x, mask), ~mask)], 1)))
 
     def posterior(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and log sigma^2 of q(z | x, y), each (n, latent_dim). Of no use where y is missing."""
+        """mu and log sigma^2 of q(z | x, y), each (n, latent_dim). This needs the missing part y."""
         return gaussian(self.recognition(torch.cat([seen(x, mask), seen(x, ~mask)], 1)))
 
     def logits(self, x: Tensor, mask: Tensor, z: Tensor) -> Tensor:
-        """Of p(y | x, z), (n, c, h, w); those of given pixels mean nothing."""
+        """Logits of p(y | x, z), (n, c, h, w). Those of given pixels have no meaning."""
         inputs = torch.cat([seen(x, mask), z], 1) if self.generation_sees_x else z
         return self.generation(inputs).view_as(x)
 
     def forward(self, x: Tensor, mask: Tensor, noise: zoo.AnyNoise | None) -> Tensor:
-        """x where it is given, elsewhere the mean of p(y | x, z) for z from the prior, or at its mean without noise."""
+        """x at given pixels, else the mean of p(y | x, z) for z from the prior. Without noise z is the prior's mean."""
         mu, log_var = self.prior_of(x, mask)
         z = mu if noise is None else reparameterise(mu, log_var, noise.normal(self.latent_dim))
         return torch.where(mask, x, self.logits(x, mask, z).sigmoid())
@@ -83,7 +83,7 @@ class Completion(nn.Module):
 
 
 def seen(x: Tensor, mask: Tensor) -> Tensor:
-    """What a net sees of an image, (n, pixels): 2x - 1 where the mask is true, and 0, either colour, elsewhere."""
+    """An image as input of a net, (n, pixels): 2x - 1 where the mask is true, else 0, the middle of both colours."""
     return torch.where(mask, 2 * x - 1, 0.0).flatten(1)
 
 

@@ -1,4 +1,4 @@
-"""How likely the missing parts are, what the latent knows of the label, and whether a swapped label is obeyed."""
+"""Measures how likely missing parts are, what the latent knows about the label, and whether a swapped label shows."""
 
 import math
 from typing import Literal
@@ -11,7 +11,7 @@ import zoo
 from zoo_cvae.completion import quadrants, reparameterise
 
 IMAGES, DRAWS, CHUNK = 1000, 100, 50
-"""Test images that are completed, draws of z for each, and images that are scored at once."""
+"""Number of test images that are completed, draws of z for each, and images that are scored at once."""
 GIVEN = {
     1: ("bottom left", (False, False, True, False)),
     2: ("left half", (True, False, True, False)),
@@ -20,7 +20,7 @@ GIVEN = {
 
 
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
-    """Figures of both uses; whether a swapped label is obeyed needs a judge that tells this model's labels."""
+    """Figures of both uses of the model. That of swapped labels needs a scoring classifier with the same labels."""
     x, labels = bench.images(bench.test), torch.as_tensor(bench.test.labels)
     return [
         *completions(bench, x[bench.some(bench.test, IMAGES)]),
@@ -30,7 +30,7 @@ def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
 
 
 def completions(bench: zoo.Bench, x: Tensor) -> list[zoo.Metric]:
-    """-log p(y | x) in nats with one, two and three quadrants given, against the baseline net's (section 5)."""
+    """-log p(y | x) in nats with one, two and three quadrants given, beside that of the baseline net (section 5)."""
     found = []
     methods: dict[Literal["mc", "is"], str] = {"mc": "draws from the prior", "is": "importance weights"}
     for count, (where, given) in GIVEN.items():
@@ -53,7 +53,7 @@ def completions(bench: zoo.Bench, x: Tensor) -> list[zoo.Metric]:
 
 
 def scores(bench: zoo.Bench, x: Tensor, mask: Tensor, method: Literal["baseline", "mc", "is"]) -> Tensor:
-    """log p(y | x) of each image, (n,) nats: exact for the baseline, else from DRAWS draws of z."""
+    """log p(y | x) of each image, (n,) nats: exact for the baseline, otherwise from DRAWS draws of z."""
     net, device, found = bench.model.module.completion, bench.model.device, []
     for first in range(0, len(x), CHUNK):
         rows = x[first : first + CHUNK].to(device)
@@ -71,7 +71,8 @@ def scores(bench: zoo.Bench, x: Tensor, mask: Tensor, method: Literal["baseline"
 def leakage(bench: zoo.Bench, x: Tensor, labels: Tensor) -> zoo.Metric:
     """How well a linear probe reads the label from the latent, which should not know it.
 
-    It gets draws from the posterior: the means of an unused latent, scaled up, would tell what no decoder can use.
+    The probe gets draws from the posterior. The means of a latent that is not used, scaled up, would tell more than a
+    decoder can use.
     """
     z, half = draws(bench, x, labels), len(x) // 2
     right = (probe(z[:half], labels[:half])(z[half:]) == labels[half:]).float()
@@ -108,7 +109,7 @@ def probe(z: Tensor, labels: Tensor) -> "Probe":
 
 
 class Probe:
-    """A linear classifier of latents (n, d) into labels (n,)."""
+    """Fit a linear classifier of latents (n, d) to labels (n,)."""
 
     def __init__(self, z: Tensor, classes: int) -> None:
         self.mean, self.scale = z.mean(0), z.std(0).clamp_min(1e-6)
@@ -123,7 +124,7 @@ class Probe:
 
 
 def swapped(bench: zoo.Bench, x: Tensor, labels: Tensor) -> list[zoo.Metric]:
-    """How often the judge sees the label that a test image's latent was decoded with, another than its own."""
+    """How often the scoring classifier sees the new label of a test image that was decoded with another label."""
     judge, names = bench.judge, bench.model.config.names
     if judge is None or not set(names) <= set(judge.config.names):
         return []

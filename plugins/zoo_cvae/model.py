@@ -22,7 +22,7 @@ DIGITS = tuple("0123456789")
 
 
 class CVAE(nn.Module):
-    """Recognition net q(z | x, c) and generation net p(x | z, c) of binary images, and `completion`, the other use."""
+    """Recognition net q(z | x, c) and generation net p(x | z, c) of binary images; `completion` is the other use."""
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=256)] = 28
@@ -30,16 +30,16 @@ class CVAE(nn.Module):
         names: Annotated[
             tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(min_length=2, max_length=1000)
         ] = DIGITS
-        """Of the labels, in the order of their numbers in the data."""
+        """Names of the labels, in the order of their numbers in the data."""
         latent_dim: zoo.LatentDim = 16
         widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
-        """Feature maps from the image inwards; each layer halves the side."""
+        """Feature maps of the layers, beginning at the image. Each layer halves the side."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 128
         completion_latent_dim: zoo.LatentDim = 50
         completion_hidden: Annotated[int, Field(ge=1, le=4096)] = 500
-        """Units of both hidden layers of each of the four nets that complete."""
+        """Units of both hidden layers in each of the four nets for completion."""
         generation_sees_x: bool = True
-        """Whether p(y | x, z) is given x as in the paper, or z alone, so that all it knows of x comes by the prior."""
+        """Whether p(y | x, z) is given x as in the paper. If not, it knows x only through z and the prior."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class CVAE(nn.Module):
         self.completion = Completion(*sizes, generation_sees_x=config.generation_sees_x)
 
     def posterior(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and log sigma^2 of q(z | x, c), each (n, latent_dim). The label goes in as planes, one-hot."""
+        """mu and log sigma^2 of q(z | x, c), each (n, latent_dim). The label is given as one-hot planes."""
         planes = self.one_hot(label)[:, :, None, None].expand(-1, -1, *x.shape[2:])
         mu, log_var = self.encoder(torch.cat([x, planes], 1)).float().chunk(2, dim=1)
         return mu, log_var.clamp(-10, 10)
 
     def logits(self, z: Tensor, label: Tensor) -> Tensor:
-        """Of p(x | z, c), (n, c, h, w)."""
+        """Logits of p(x | z, c), (n, c, h, w)."""
         return self.decoder(torch.cat([z, self.one_hot(label)], 1))
 
     def bound(self, x: Tensor, noise: zoo.AnyNoise, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,29 +98,30 @@ class CVAE(nn.Module):
         return log_likelihood.view(len(x), k) + log_normal(z, zero, zero) - log_normal(z, mu, log_var)
 
     def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        """The posterior's mean, (n, latent_dim): the style. A label that is left out is the likeliest one."""
+        """The posterior's mean, (n, latent_dim): the style. Without a label, the most likely one is taken."""
         return self.posterior(x, self.likeliest_label(x) if label is None else label)[0]
 
     def decode(self, z: Tensor, *, label: Tensor | None = None) -> Tensor:
-        """The likelihood's mean, (n, c, h, w) in [0, 1]. A latent knows no label: without one, the first is taken."""
+        """The likelihood's mean, (n, c, h, w) in [0, 1]. A latent does not hold the label: without one, the first is
+        taken."""
         label = torch.zeros(len(z), dtype=torch.long, device=z.device) if label is None else label
         return self.logits(z, label).sigmoid()
 
     def sample(self, noise: zoo.AnyNoise, *, label: Tensor | None = None) -> Tensor:
-        """Means of p(x | z, c) for z from the prior, (n, c, h, w) in [0, 1]; labels left out are drawn."""
+        """Means of p(x | z, c) for z from the prior, (n, c, h, w) in [0, 1]. Without labels, they are drawn."""
         z = noise.normal(self.config.latent_dim)
         return self.decode(z, label=noise.categorical(len(self.config.names)) if label is None else label)
 
     def complete(self, x: Tensor, mask: Tensor, noise: zoo.AnyNoise | None = None) -> Tensor:
-        """x where the mask (n, 1, h, w) is true, elsewhere the mean of p(y | x, z) for z from the prior p(z | x).
+        """x where the mask (n, 1, h, w) is true, else the mean of p(y | x, z) for z from the prior p(z | x).
 
-        Without noise z is the prior's mean, the paper's deterministic prediction (section 4). The nets were trained
-        with one, two or three quadrants given (`draw_mask`); any mask is taken.
+        Without noise z is the prior's mean, the paper's deterministic prediction (section 4). The nets are trained with
+        one, two or three quadrants given (`draw_mask`), but take any mask.
         """
         return self.completion(x, mask, noise)
 
     def likeliest_label(self, x: Tensor) -> Tensor:
-        """(n,): the label whose bound is the highest, with z at the posterior's mean instead of a draw."""
+        """(n,): the label with the highest bound. z is the posterior's mean, not a draw."""
         scores = []
         for label in self.every_label(len(x), x.device):
             mu, log_var = self.posterior(x, label)

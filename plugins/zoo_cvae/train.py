@@ -1,4 +1,4 @@
-"""Both uses in one loop, each with its own loss and optimizer: no weight belongs to two of them.
+"""One loop trains both uses, each with its own loss and optimizer. No weight belongs to both.
 
 Labels: the bound of a VAE that is told c. Completion, section 4: first the baseline; then, with the baseline frozen,
 prior, recognition and generation nets together on the bound, on the Gaussian stochastic net's objective, or on a
@@ -22,10 +22,10 @@ def train(
     lr: float = 1e-3,
     alpha: zoo.Share = 1.0,
 ) -> None:
-    """Maximise the bounds with Adam at a constant step size; published with averaged weights, a run may end anywhere.
+    """Maximise the bounds with Adam at a constant step size. With averaged weights a run may end at any step.
 
-    baseline_steps: how many train the baseline, at most half of all. alpha: weight of the CVAE's objective against the
-    GSNN's, which draws z as prediction will (hybrid objective, section 4).
+    baseline_steps: how many steps train the baseline, at most half of all. alpha: weight of the CVAE's objective; the
+    rest goes to that of the GSNN, which draws z as prediction does (hybrid objective, section 4).
     """
     completion, side = model.completion, model.config.image_size
     nets = (completion.prior, completion.recognition, completion.generation)

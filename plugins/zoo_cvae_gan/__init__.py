@@ -1,4 +1,4 @@
-"""CVAE-GAN for zoo: plain data, no torch."""
+"""The spec of CVAE-GAN for zoo: plain data, without torch."""
 
 import zoo
 

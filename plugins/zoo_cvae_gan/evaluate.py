@@ -1,4 +1,4 @@
-"""What is particular to a CVAE-GAN: that swaps work, that z does not tell the class, and how good C is."""
+"""Measures what only a CVAE-GAN can do: whether swaps work, whether z tells the class, and how good C is."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from torch import Tensor
 import zoo
 
 MAX_PROBED = 20_000
-"""Training images that the probe is fitted on at most."""
+"""Most training images that the probe is fitted on."""
 RIDGE = 1e-3
-"""The probe's penalty, as a share of the mean square of what it sees."""
+"""Penalty of the probe, as a share of the mean square of its inputs."""
 
 
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
-    """C's accuracy, the leakage of the class into z and, where there is a judge, the accuracy of swaps."""
+    """C's accuracy, how much z tells of the class and, if there is a scoring classifier, the accuracy of swaps."""
     found = [classifier_accuracy(bench), class_leakage(bench)]
     return found if bench.judge is None else [*found, swap_accuracy(bench, bench.judge)]
 
 
 def classifier_accuracy(bench: zoo.Bench) -> zoo.Metric:
-    """The share of test images whose class the model's own C names."""
+    """The share of test images whose class the model's own C finds."""
     x, y = bench.images(bench.test), bench.given(bench.test, "encode")["label"]
     right = bench.model.infer(x, batch_size=256)["label"].argmax(1) == y
     protocol = "the most probable class by the model's own C, which learns beside E, G and D"
@@ -29,7 +29,7 @@ def classifier_accuracy(bench: zoo.Bench) -> zoo.Metric:
 
 
 def class_leakage(bench: zoo.Bench) -> zoo.Metric:
-    """How well a linear map of z tells the class. At chance z is free of it, and a swap may keep all that z holds."""
+    """How well a linear map of z tells the class. At chance, z does not know it, and a swap can keep all of z."""
     k = len(bench.model.config.names)
     (z, y), (unseen, truth) = latents(bench, bench.train, MAX_PROBED), latents(bench, bench.test, len(bench.test))
     right = (with_one(unseen) @ linear_probe(z, y, k)).argmax(1) == truth
@@ -39,7 +39,8 @@ def class_leakage(bench: zoo.Bench) -> zoo.Metric:
 
 
 def swap_accuracy(bench: zoo.Bench, judge: zoo.Model) -> zoo.Metric:
-    """Test images, each with its own latent and another class: the share in which the judge sees the other class."""
+    """Test images are decoded from their own latent with another class. This is the share in which the scoring
+    classifier sees the other class."""
     x, y, k = bench.images(bench.test), bench.given(bench.test, "encode")["label"], len(bench.model.config.names)
     wanted = (y + 1 + torch.arange(len(y)) % (k - 1)) % k
     swapped = bench.model.swap(x, source={"label": y}, label=wanted)
@@ -50,7 +51,7 @@ def swap_accuracy(bench: zoo.Bench, judge: zoo.Model) -> zoo.Metric:
 
 
 def latents(bench: zoo.Bench, data: Any, n: int) -> tuple[Tensor, Tensor]:
-    """z of n random images, encoded with their own classes, and those classes."""
+    """z of n random images, encoded with their own classes, (n, latent_dim); and these classes, (n,)."""
     rows = bench.some(data, n)
     x, y = bench.images(data)[rows], bench.given(data, "encode")["label"][rows]
     z = bench.model.encode(x, batch_size=256, label=y)
@@ -58,7 +59,7 @@ def latents(bench: zoo.Bench, data: Any, n: int) -> tuple[Tensor, Tensor]:
 
 
 def linear_probe(z: Tensor, y: Tensor, classes: int) -> Tensor:
-    """(d + 1, classes): the least-squares map of z and a constant to one-hot classes, lightly penalised."""
+    """(d + 1, classes): the least-squares map of z and a constant to one-hot classes, with a small penalty."""
     inputs = with_one(z)
     gram = inputs.T @ inputs
     penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram))

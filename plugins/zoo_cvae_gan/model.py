@@ -1,10 +1,11 @@
 """CVAE-GAN: Bao et al. 2017, "CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training".
 
-E(x, c) gives q(z | x, c) = N(mu, diag sigma^2), G(z, c) makes an image of class c, C(x) gives P(c | x); D(x), which
-only training needs, tells real from made and does not know the class (section 3). Images are in [-1, 1] inside.
+E(x, c) gives q(z | x, c) = N(mu, diag sigma^2). G(z, c) makes an image of class c. C(x) gives P(c | x). D(x), which
+only training needs, tells real images from generated ones and does not know the class (section 3). Inside the model,
+images are in [-1, 1].
 
-Batch norm is in G alone. C and D compare features of real and made images, which is sound only if both pass through one
-and the same function; and E and C are published, where an image must not depend on the statistics of a batch.
+Only G has batch norm. In C and D, features of real and generated images are compared, so both must pass through the
+same function. E and C are published, and there no result may depend on the statistics of a batch.
 """
 
 from itertools import pairwise
@@ -29,9 +30,9 @@ class CVAEGAN(nn.Module):
         ] = tuple("0123456789")
         latent_dim: zoo.LatentDim = 16
         widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
-        """Feature maps of every net from the image inwards; each layer halves the side."""
+        """Feature maps of the layers of every net, beginning at the image. Each layer halves the side."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 256
-        """Units of the fully connected layer of E, C and D; in C and D they are the features f that G matches."""
+        """Units of the fully connected layer of E, C and D. In C and D they are the features f that G matches."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -49,25 +50,25 @@ class CVAEGAN(nn.Module):
         return F.one_hot(label, len(self.config.names)).float()
 
     def sample(self, noise: zoo.AnyNoise, *, label: Tensor | None = None) -> Tensor:
-        """G(z, c), (n, c, h, w) in [0, 1], for z ~ N(0, I); a class left out is drawn uniformly."""
+        """G(z, c), (n, c, h, w) in [0, 1], for z ~ N(0, I). Without a label, the class is drawn uniformly."""
         z = noise.normal(self.config.latent_dim)
         label = noise.categorical(len(self.config.names)) if label is None else label
         return (self.G(z, self.one_hot(label)) + 1) / 2
 
     def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        """The posterior's mean and the class beside it, (n, latent_dim + k); a class left out is C's verdict.
+        """The posterior's mean, then the class as one-hot, (n, latent_dim + k). Without a label, C finds the class.
 
-        The class goes along so that decode(encode(x)) is x again without a label, and so that a line between two
-        latents leads from one class to the other.
+        With the class in the latent, decode(encode(x)) needs no label, and a line between two latents leads from one
+        class to the other.
         """
         x = 2 * x - 1
         c = self.one_hot(self.C(x)[1].argmax(1) if label is None else label)
         return torch.cat([self.E(x, c)[0], c], 1)
 
     def decode(self, z: Tensor, *, label: Tensor | None = None) -> Tensor:
-        """G(z, c), (n, c, h, w) in [0, 1], of what `encode` gives; a label replaces its class.
+        """G(z, c), (n, c, h, w) in [0, 1], for a result of `encode`. A label replaces the class in it.
 
-        z may also be the latent alone, (n, latent_dim); without a label it is decoded as the first class.
+        z may also be the latent alone, (n, latent_dim). Without a label it is decoded as the first class.
         """
         d, k = self.config.latent_dim, len(self.config.names)
         z, c = (z, self.one_hot(z.new_zeros(len(z)).long())) if z.shape[1] == d else z.split([d, k], 1)
@@ -88,7 +89,7 @@ class Encoder(nn.Module):
         self.moments = nn.Linear(config.hidden, 2 * config.latent_dim)
 
     def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The class joins before the fully connected layers, as in the paper."""
+        """The class is added before the fully connected layers, as in the paper."""
         h = self.hidden(torch.cat([self.trunk(x), c], 1))
         mu, log_var = self.moments(F.leaky_relu(h, SLOPE)).float().chunk(2, dim=1)
         return mu, log_var.clamp(-10, 10)
@@ -112,7 +113,8 @@ class Generator(nn.Module):
 
 
 class FeatureNet(nn.Module):
-    """C with one logit a class, D with a single one: image -> features f (n, hidden) and logits (n, outputs)."""
+    """The net of C, with a logit for each class, and of D, with one: image -> features f (n, hidden) and logits
+    (n, outputs)."""
 
     def __init__(self, config: CVAEGAN.Config, outputs: int) -> None:
         super().__init__()
@@ -134,7 +136,7 @@ def trunk(widths: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(SLOPE)]
-    # Flattened before the last activation: its backward pass is slow where the two layouts meet.
+    # Flatten comes before the last activation, whose backward pass would be slow between two memory layouts.
     return nn.Sequential(*layers[:-1], nn.Flatten(), layers[-1])
 
 

@@ -1,8 +1,8 @@
 """Algorithm 1: C and D learn by cross-entropy, E and G by the bound and by matching features of C and D (section 3).
 
-Convention for all squared distances: the sum over pixels or features is divided by their number, and features are in
-units of their own root mean square over real images. A weight so means the same for every image size, layer and stage
-of training; the paper's weights belong to other scales and are set anew here.
+For all squared distances, the sum over pixels or features is divided by their number, and features are divided by their
+root mean square over real images. So a weight means the same for every image size, every layer and the whole training.
+The paper's weights belong to other scales, and are replaced here.
 """
 
 from typing import Literal
@@ -57,18 +57,18 @@ def train(
         x_r, noise = 2 * x_r - 1, run.noise(len(c_r))
         c_p = noise.categorical(k)
 
-        # x_f is made from the posterior of x_r and in its class, x_p from the prior and in any class.
+        # x_f is generated from the posterior of x_r, in the class of x_r; x_p from the prior, in any class.
         with run.autocast():
             mu, log_var = E(x_r, model.one_hot(c_r))
             x_f = G(mu + (0.5 * log_var).exp() * noise.normal(d), model.one_hot(c_r))
             x_p = G(noise.normal(d), model.one_hot(c_p))
 
-        # C on real images only.
+        # C learns from real images only.
         with run.autocast():
             loss_C = F.cross_entropy(C(x_r)[1], c_r)
         run.minimize(loss_C, opt_C)
 
-        # D on real images and on both kinds of made ones, each in a pass of its own.
+        # D learns from real images and from both kinds of generated ones, each in a pass of its own.
         if adversarial:
             with run.autocast():
                 logits = [D(x)[1] for x in (x_r, x_f.detach(), x_p.detach())]
@@ -76,7 +76,7 @@ def train(
             run.minimize(loss_D, opt_D)
             run.log(L_D=loss_D)
 
-        # E and G. KL reaches E alone and L_G both; L_GD and L_GC reach G alone, since x_p does not come from E.
+        # E and G: KL changes E alone, L_G changes both. L_GD and L_GC change G alone, since x_p does not come from E.
         loss_KL, loss_pixels = kl_to_prior(mu, log_var).mean(), distance(x_r, x_f)
         loss = kl * loss_KL + pixels * loss_pixels
         if adversarial:
@@ -103,8 +103,8 @@ def discriminator_loss(real: Tensor, *made: Tensor) -> Tensor:
 def features_of(net: FeatureNet, real: Tensor, *made: Tensor) -> list[Tensor]:
     """f of real and of made images, each batch in a pass of its own, in units of the root mean square of f(x_r).
 
-    The scale of f is up to D and C and drifts as they learn; in these units the weights of the losses keep their
-    meaning, and neither net can shrink a loss by shrinking its features. No gradient flows through f(x_r).
+    The scale of f is not fixed, and changes while D and C learn. In these units the weights of the losses keep their
+    meaning, and no net can make a loss smaller by making its features smaller. No gradient flows through f(x_r).
     """
     with torch.no_grad():
         f_r = net(real)[0]
@@ -120,8 +120,8 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 class Centres(nn.Module):
     """The mean features of each class over recent batches: moving averages, corrected for their start at 0.
 
-    A batch rarely holds enough of each class; a class that it lacks keeps its centre. As buffers of a module the
-    centres are part of a checkpoint.
+    A batch rarely has enough images of each class. A class that is not in it keeps its centre. The centres are buffers
+    of a module, so they are part of a checkpoint.
     """
 
     sums: Tensor
@@ -134,7 +134,7 @@ class Centres(nn.Module):
         self.register_buffer("weights", torch.zeros(classes, 1))
 
     def forward(self, f: Tensor, label: Tensor) -> Tensor:
-        """Centres (k, features) once f (n, features) is counted in; gradients flow through this batch's part only."""
+        """Centres (k, features) after f (n, features) is added. Gradients flow through the part of this batch only."""
         member = F.one_hot(label, len(self.sums)).float()
         counts = member.sum(0)[:, None]
         rate = (1 - self.decay) * (counts > 0)
@@ -145,6 +145,6 @@ class Centres(nn.Module):
 
 
 def centre_distance(real: Centres, made: Centres, f_r: Tensor, c_r: Tensor, f_p: Tensor, c_p: Tensor) -> Tensor:
-    """L_GC: the distances between real and made centres, summed over the classes that both have met."""
+    """L_GC: the distances between real and generated centres, summed over the classes that both have."""
     gaps = (real(f_r, c_r) - made(f_p, c_p)).square().mean(1, keepdim=True)
     return 0.5 * (gaps * (real.weights * made.weights > 0)).sum()

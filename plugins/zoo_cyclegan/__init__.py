@@ -1,4 +1,4 @@
-"""CycleGAN for zoo: plain data, no torch."""
+"""The spec of CycleGAN for zoo: plain data, without torch."""
 
 import zoo
 

@@ -1,15 +1,16 @@
-"""What a translation between two domains promises: it arrives, it can be undone, and it leaves the rest alone."""
+"""Measures translations between two domains: whether they reach the domain, can be undone, and change nothing else."""
 
 from torch import Tensor
 
 import zoo
 
 DROWNING = 0.025
-"""Deviation in [0, 1], 0.05 in the nets' [-1, 1], of noise that drowns what a translation may hide in fine detail."""
+"""Standard deviation, in [0, 1], of noise that hides fine detail. In the range [-1, 1] of the nets it is 0.05."""
 
 
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
-    """Both directions on the test images of both domains: errors and, if there is a judge of them, its verdicts."""
+    """Both directions on the test images of both domains: their errors and, if there is a scoring classifier for the
+    domains, what it sees."""
     domains, labels = bench.model.module.config.domains, bench.test.labels
     x, found = bench.images(bench.test), []
     for source, target in ((0, 1), (1, 0)):
@@ -23,10 +24,10 @@ def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
 
 
 def errors(bench: zoo.Bench, real: Tensor, made: Tensor, source: str) -> list[zoo.Metric]:
-    """The way there and back, plain and with noise on the translation.
+    """The error of an image that is translated and back again, without and with noise on the translation.
 
-    A translator may meet the cycle by hiding the original in details that nobody sees (Chu et al. 2017); then the error
-    jumps once they are drowned.
+    A translator may hide the original in details that nobody sees, and so come back to it (Chu et al. 2017). Then the
+    error is much larger with noise.
     """
     noisy = made + DROWNING * zoo.Noise(bench.seed, 0, len(made)).normal(*made.shape[1:])
     plain, drowned = (l1(bench.model.translate(x.clamp(0, 1), to=source).tensor, real) for x in (made, noisy))
@@ -45,16 +46,17 @@ def errors(bench: zoo.Bench, real: Tensor, made: Tensor, source: str) -> list[zo
 
 
 def identity(bench: zoo.Bench, wanted: Tensor, target: str) -> list[zoo.Metric]:
-    """How far an image moves that is in the target domain already."""
+    """How much a translation changes an image that is in the target domain already."""
     same = bench.model.translate(wanted, to=target).tensor
     protocol = f"{target} test images translated to {target}; mean absolute error over pixels in [0, 1]"
     return [bench.metric(f"identity_l1_{target}", l1(same, wanted), "lower", protocol)]
 
 
 def verdicts(bench: zoo.Bench, real: Tensor, made: Tensor, wanted: Tensor, target: int) -> list[zoo.Metric]:
-    """Whether translations show the target's attribute, and keep the verdicts on all that is no domain.
+    """Whether translations show the attribute of the target domain, and keep the other attributes.
 
-    Attributes with the last word of a domain (Brown_Hair beside Black_Hair) are of the same thing and free to change.
+    An attribute with the same last word as a domain (Brown_Hair beside Black_Hair) is about the same thing, and may
+    change.
     """
     judge, columns = bench.judge, bench.test.names
     names = judge.module.config.names if judge is not None else ()

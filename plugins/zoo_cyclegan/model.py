@@ -3,7 +3,7 @@ Networks".
 
 Two generators, G: X -> Y and F: Y -> X, learn from two sets of images of which no two belong together. Each is a
 residual net between two strided convolutions and two transposed ones (section 4 and appendix 7.2, after Johnson et al.
-2016). The discriminators judge overlapping patches of one image, real or translated.
+2016). The discriminators score overlapping patches of one image, real or translated.
 """
 
 from itertools import pairwise
@@ -17,23 +17,24 @@ import zoo
 
 
 class CycleGAN(nn.Module):
-    """The published half: both generators, since either direction is a translation that somebody wants."""
+    """The published part: both generators, since each direction is of use."""
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=8, le=512, multiple_of=4)] = 256
-        """Of the training images; the nets are convolutional and take any sides that 4 divides."""
+        """Side of the training images. The nets are convolutional and take any side that is a multiple of 4."""
         channels: zoo.Channels = 3
         width: zoo.Width = 64
-        """Feature maps of the layers next to the image; the two further in have twice and four times as many."""
+        """Feature maps of the layers next to the image. The next two have twice and four times as many."""
         blocks: Annotated[int, Field(ge=1, le=16)] = 9
         """Residual blocks: 9 in the paper, 6 for images of 128 pixels or less."""
         upsampling: Literal["transposed", "nearest"] = "transposed"
-        """Transposed convolutions as in the paper; `nearest` repeats pixels and convolves, without checkerboards."""
+        """Transposed convolutions as in the paper; or `nearest`, which repeats pixels, then convolves, and makes no
+        checkerboard patterns."""
         domains: tuple[
             Annotated[str, Field(pattern=r"^\w{1,32}$")],
             Annotated[str, Field(pattern=r"^\w{1,32}$")],
         ] = ("first", "second")
-        """Names of X and Y, by which `to` says where a translation goes."""
+        """Names of X and Y. The condition `to` takes them."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class CycleGAN(nn.Module):
         self.G, self.F = Generator(config), Generator(config)
 
     def translate(self, x: Tensor, noise: zoo.AnyNoise | None = None, *, to: Tensor | None = None) -> Tensor:
-        """Images (n, c, h, w) in [0, 1] into the domain `to`, (n,) of 0 = X and 1 = Y; left out, all go to Y.
+        """Translate images (n, c, h, w) in [0, 1] into the domain `to`, (n,) of 0 = X and 1 = Y; without it, into Y.
 
         Nothing is random: `noise` is not used.
         """
@@ -57,7 +58,8 @@ class CycleGAN(nn.Module):
 
 
 class Generator(nn.Module):
-    """(n, c, h, w) in [-1, 1] -> the same, in (-1, 1). Borders are reflected where kernels are large or many."""
+    """(n, c, h, w) in [-1, 1] -> (n, c, h, w) in (-1, 1). Padding reflects the image in the residual blocks and the 7x7
+    layers."""
 
     def __init__(self, config: CycleGAN.Config) -> None:
         super().__init__()
@@ -97,8 +99,8 @@ class Residual(nn.Module):
 class PatchDiscriminator(nn.Module):
     """D: images (n, c, h, w) in [-1, 1] -> a map (n, 1, h', w') of scores, one per patch, for training only.
 
-    layers: how many of them halve the side; patches are 16, 34, 70 pixels wide for 1, 2, 3. Scores are raw: the least
-    squares of section 4 pull them to 1 for real patches and 0 for fake ones, and no sigmoid bounds them.
+    layers: how many of them halve the side. Patches are 16, 34, 70 pixels wide for 1, 2, 3. There is no sigmoid: the
+    least squares of section 4 pull the scores to 1 for real patches and to 0 for fake ones.
     """
 
     def __init__(self, channels: int, width: int = 64, layers: int = 3) -> None:
@@ -116,7 +118,7 @@ class PatchDiscriminator(nn.Module):
 
 
 def convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
-    """Followed by a norm, which would cancel a bias."""
+    """A convolution without a bias, since the norm after it would cancel that."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
 
 
@@ -128,5 +130,5 @@ def upsample(inputs: int, outputs: int, how: str) -> nn.Module:
 
 
 def norm(width: int) -> nn.Module:
-    """Each feature map of each image to mean 0 and variance 1, in training and inference alike; nothing is learnt."""
+    """Give each feature map of each image mean 0 and variance 1, in training and in use. It has no weights."""
     return nn.InstanceNorm2d(width)

@@ -1,4 +1,4 @@
-"""The game of section 3: both generators against two discriminators, under the cycle's constraint."""
+"""The objective of section 3: both generators train against two discriminators, with the loss of the cycle."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -30,15 +30,15 @@ def train(
 
     decay: the share of the run, at its end, over which lr falls linearly to 0 (appendix 7.1). cycle: lambda, the weight
     of the cycle loss (equation 3). identity: weight, relative to lambda, of the identity loss
-    (section 5.2; on by default in the authors' code). pool: translations of each domain that are kept to show to D
-    again. patch_layers: how many layers of D halve the side; with 3 it judges patches of 70x70. patch_width: feature
-    maps of D's first layer.
+    (section 5.2; on by default in the authors' code). pool: how many translations of each domain are kept to be shown
+    to D again. patch_layers: how many layers of D halve the side; with 3, it scores patches of 70x70. patch_width:
+    feature maps of D's first layer.
     """
     config, smallest = model.config, 2 ** (patch_layers + 2)
     if config.image_size < smallest:
         raise zoo.ConfigError(
             f"patch_layers={patch_layers} needs images of at least {smallest} pixels, found {config.image_size}",
-            "Give a smaller one: --set patch_layers=...",
+            "Give a smaller number: --set patch_layers=1",
         )
     G, F = model.G, model.F
     D_X, D_Y = (PatchDiscriminator(config.channels, patch_width, patch_layers) for _ in "XY")
@@ -52,8 +52,8 @@ def train(
     for _ in run.steps(steps):
         x, y = (2 * image - 1 for image in next(batches))
 
-        # G and F on the current translations; one pass each translates and repeats what is in the target domain
-        # already, since an instance norm keeps the images of a batch apart.
+        # G and F learn from the current translations. Each makes one pass, which translates and repeats what is in the
+        # target domain already. That is allowed, since an instance norm treats each image of a batch by itself.
         with run.autocast():
             fake_y, same_y = G(torch.cat([x, y])).chunk(2)
             fake_x, same_x = F(torch.cat([y, x])).chunk(2)
@@ -62,7 +62,7 @@ def train(
         loss_identity = l1_distance(same_y, y) + l1_distance(same_x, x)
         run.minimize(loss_GAN + cycle * (loss_cycle + identity * loss_identity), opt_G)
 
-        # Both D on real images and translations old and new, their objective halved so that they learn more slowly.
+        # Both D learn from real images and from old and new translations. Half the objective makes them learn slower.
         with run.autocast():
             loss_X = (real_loss(D_X(x)) + fake_loss(D_X(pool_X.query(fake_x)))) / 2
             loss_Y = (real_loss(D_Y(y)) + fake_loss(D_Y(pool_Y.query(fake_y)))) / 2
@@ -73,10 +73,11 @@ def train(
 
 
 class ImagePool:
-    """Translations for D to see again, lest it forget how G used to cheat (section 4, after Shrivastava et al. 2017).
+    """Older translations that D sees again, so that it does not forget G's old faults (section 4, after Shrivastava et
+    al. 2017).
 
-    The first `capacity` images are kept and passed on. From then on each image, on the toss of a coin, is passed on
-    itself, or takes the place of a random one in the pool, which is passed on in its stead.
+    The first `capacity` images are kept and returned. After that, each image is returned itself with probability 1/2.
+    Otherwise it replaces a random image of the pool, and that one is returned.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -84,7 +85,7 @@ class ImagePool:
         self.images: list[Tensor] = []
 
     def query(self, images: Tensor) -> Tensor:
-        """As many images as given (n, c, h, w), without their graph."""
+        """As many images as are given (n, c, h, w), without gradients."""
         passed = [self._exchange(image) for image in images.detach()]
         return torch.stack(passed).contiguous(memory_format=torch.channels_last)
 
@@ -116,5 +117,5 @@ def fake_loss(scores: Tensor) -> Tensor:
 
 
 def l1_distance(a: Tensor, b: Tensor) -> Tensor:
-    """|a - b|, the mean over images, channels and pixels, which lambda = 10 is relative to."""
+    """|a - b|, the mean over images, channels and pixels. lambda = 10 is meant for this mean."""
     return (a.float() - b.float()).abs().mean()

@@ -1,4 +1,4 @@
-"""DCGAN for zoo: plain data, no torch."""
+"""The spec of DCGAN for zoo: plain data, without torch."""
 
 import zoo
 

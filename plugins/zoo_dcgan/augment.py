@@ -1,7 +1,8 @@
 """Differentiable augmentation: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training".
 
-The same random distortions on all that the discriminator sees, real or fake, keep it from memorising few images without
-leaking into what the generator makes. Images are (n, c, h, w) in [-1, 1]; every draw is per image.
+All images that the discriminator sees, real or fake, get random distortions of the same kind. So it cannot memorise a
+small set of images, and the generator does not learn the distortions. Images are (n, c, h, w) in [-1, 1]. Each image
+has its own draws.
 """
 
 from typing import Annotated
@@ -12,14 +13,14 @@ from pydantic import Field
 from torch import Tensor
 
 Policy = Annotated[str, Field(pattern=r"^((color|translation|cutout)(,(color|translation|cutout))*)?$")]
-"""Distortions, separated by commas. As the type of a training argument it is checked before any data is read."""
+"""Names of distortions, with commas between them. The type is checked before any data are read."""
 
 
 def augment(x: Tensor, policy: Policy) -> Tensor:
-    """Apply the named distortions in order; the empty policy applies none.
+    """Apply the named distortions in order. The empty policy applies none.
 
-    In float32: fakes come out of autocast as bfloat16 and real images do not, and draws on a coarser grid would give D
-    something to tell them apart by.
+    This is done in float32. Under autocast fakes are bfloat16 and real images are not. With coarser draws for the
+    fakes, D could tell them from real images.
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     for name in filter(None, policy.split(",")):
@@ -28,7 +29,7 @@ def augment(x: Tensor, policy: Policy) -> Tensor:
 
 
 def color(x: Tensor) -> Tensor:
-    """Brightness +-0.5, saturation x 0-2, contrast x 0.5-1.5."""
+    """Change brightness by -0.5 to 0.5, saturation by a factor 0 to 2, and contrast by a factor 0.5 to 1.5."""
     n = len(x)
     x = x + uniform(x, n, -0.5, 0.5)
     grey = x.mean(1, keepdim=True)
@@ -38,7 +39,7 @@ def color(x: Tensor) -> Tensor:
 
 
 def translation(x: Tensor, share: float = 1 / 8) -> Tensor:
-    """Shift by up to `share` of the side both ways; what comes in is 0."""
+    """Shift by up to `share` of the side in both directions. New pixels at the border are 0."""
     n, _, h, w = x.shape
     reach = round(h * share)
     padded = F.pad(x, [reach] * 4)
@@ -50,7 +51,7 @@ def translation(x: Tensor, share: float = 1 / 8) -> Tensor:
 
 
 def cutout(x: Tensor, share: float = 1 / 2) -> Tensor:
-    """Set a square of `share` of the side to 0, anywhere, also half outside."""
+    """Set a square to 0 whose side is `share` of the image's. It may be anywhere, even half outside."""
     n, _, h, w = x.shape
     side = round(h * share)
     top = torch.randint(h + 1 - side % 2, (n, 1, 1), device=x.device) - side // 2

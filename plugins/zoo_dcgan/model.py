@@ -14,16 +14,17 @@ import zoo
 
 
 class DCGAN(nn.Module):
-    """The published half: the generator G."""
+    """The published part: the generator G."""
 
     class Config(zoo.Config):
         image_size: Literal[16, 28, 32, 64, 128] = 64
         channels: zoo.Channels = 3
         latent_dim: zoo.LatentDim = 100
         width: zoo.Width = 128
-        """Feature maps of the layer next to the image, in G and D; each layer further from it doubles them."""
+        """Feature maps of the layer next to the image, in G and D. Each layer further inside has twice as many."""
         kernel: Literal[4, 5] = 5
-        """5 in the paper; 4, which divides the stride, in the popular port (fewer checkerboards, less work)."""
+        """Side of the kernels: 5 in the paper; 4, a multiple of the stride, in popular ports: it is faster, and makes
+        fewer checkerboard patterns."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()

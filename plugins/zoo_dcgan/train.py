@@ -1,4 +1,4 @@
-"""The alternating game of section 3 with the non-saturating generator loss (Goodfellow et al. 2014, section 3)."""
+"""Alternating training of section 3, with the non-saturating loss of G (Goodfellow et al. 2014, section 3)."""
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ def train(
     beta1: float = 0.5,
     augmentation: Policy = "",
 ) -> None:
-    """Train G against a new D; lr and beta1 are Adam's, for both nets (section 4).
+    """Train G against a new D. lr and beta1 are Adam's, for both nets (section 4).
 
-    augmentation: differentiable augmentation of all that D sees, any of color,translation,cutout (Zhao et al. 2020);
-    not in the paper, needed when the images are few.
+    augmentation: differentiable augmentation of all images that D sees, any of color,translation,cutout (Zhao et al.
+    2020). The paper does not have it. It is needed if there are few images.
     """
     G, D = model, Discriminator(model.config)
     opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, 0.999), fused=True)
@@ -35,13 +35,13 @@ def train(
     for _ in run.steps(steps):
         x = 2 * next(batches) - 1
 
-        # D on a real batch and on a fake one, apart, so that batch norm sees each alone.
+        # D gets a real batch and a fake batch, each in a pass of its own, so that batch norm does not mix them.
         with run.autocast():
             fake = G(draw_latent(G.config, run.noise(len(x)))).detach()
             loss_D = zoo.log_loss_real(logits(x)) + zoo.log_loss_fake(logits(fake))
         run.minimize(loss_D, opt_D)
 
-        # G on fresh latents, with the labels turned round.
+        # G gets new latents, with the labels of real and fake exchanged.
         with run.autocast():
             loss_G = zoo.log_loss_real(logits(G(draw_latent(G.config, run.noise(len(x))))))
         run.minimize(loss_G, opt_G)

@@ -1,4 +1,4 @@
-"""InfoGAN for zoo: plain data, no torch."""
+"""The spec of InfoGAN for zoo: plain data, without torch."""
 
 import zoo
 

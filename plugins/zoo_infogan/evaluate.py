@@ -1,7 +1,7 @@
-"""What InfoGAN found without labels: how much of its codes can be read back, and what the categories mean.
+"""Measures what InfoGAN found without labels: how much of its codes can be read back, and what the categories mean.
 
-Labels are used here alone. Categories are matched with classes on the training split, and the match is
-judged on the test split.
+Only this file uses labels. Categories are matched with classes on the training split, and the match is tested on the
+test split.
 """
 
 import math
@@ -15,12 +15,12 @@ import zoo
 
 SAMPLES = 2000
 MAX_MATCHED = 10
-"""Classes that are matched one to one at most: the search takes time and memory like 2^classes."""
+"""Most classes that are matched one to one: the search takes time and memory of order 2^classes."""
 UNMATCHED = -1
 
 
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
-    """Information about the codes; accuracy as a classifier where there are labels; purity where there is a judge."""
+    """Information about the codes; with labels, accuracy as a classifier; with a scoring classifier, purity."""
     found = information(bench)
     if bench.train.labels is not None and bench.test.labels is not None:
         found += accuracy(bench)
@@ -30,7 +30,7 @@ def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
 
 
 def information(bench: zoo.Bench) -> list[zoo.Metric]:
-    """L_I of the category in nats (equation 4 and 5 of the paper), and how well each style is read back."""
+    """L_I of the category in nats (equations 4 and 5 of the paper), and how well each style can be read back."""
     config, (images, category, style) = bench.model.config, coded_samples(bench)
     codes = bench.model.infer(images, batch_size=256)
     tiny = torch.finfo(torch.float32).tiny
@@ -59,7 +59,7 @@ def information(bench: zoo.Bench) -> list[zoo.Metric]:
 
 
 def accuracy(bench: zoo.Bench) -> list[zoo.Metric]:
-    """Q as a classifier of real images once each category has its class (section 7.2 of the paper: 0.95 on MNIST)."""
+    """Q as a classifier of real images, with a class for each category (section 7.2 of the paper: 0.95 on MNIST)."""
     assert bench.train.labels is not None
     assert bench.test.labels is not None
     seen, guess = (
@@ -82,7 +82,7 @@ def accuracy(bench: zoo.Bench) -> list[zoo.Metric]:
 
 
 def purity(bench: zoo.Bench) -> zoo.Metric:
-    """Whether a category always draws a class of its own, as an independent classifier sees it."""
+    """The share of samples in which the scoring classifier sees the class of their category."""
     assert bench.judge is not None
     images, category, _ = coded_samples(bench)
     verdict = bench.judge.infer(images, batch_size=256)["label"]
@@ -97,16 +97,16 @@ def purity(bench: zoo.Bench) -> zoo.Metric:
 
 
 def coded_samples(bench: zoo.Bench) -> tuple[zoo.Images, Tensor, Tensor]:
-    """Samples with their category (n,), every one equally often, and their style (n, styles)."""
+    """Samples, their categories (n,), each equally often, and their styles (n, styles)."""
     config = bench.model.config
     category = torch.arange(SAMPLES) % config.categories
-    # Not from the samples' own streams, whose numbers are already in z.
+    # Not from the noise of the samples: its numbers are already in z.
     style = 2 * torch.rand(SAMPLES, config.styles, generator=torch.Generator().manual_seed(bench.seed)) - 1
     return bench.model.sample(SAMPLES, seed=bench.seed, category=category, style=style), category, style
 
 
 def contingency(category: Tensor, label: Tensor, categories: int, classes: int) -> Tensor:
-    """(categories, classes): how often each meets each."""
+    """(categories, classes): how often each category comes together with each class."""
     return torch.bincount(category * classes + label, minlength=categories * classes).view(categories, classes)
 
 
@@ -117,7 +117,7 @@ HOW = {
 
 
 def matches(counts: Tensor) -> dict[str, Tensor]:
-    """The class of each category (categories,) by each way of HOW."""
+    """The class of each category, (categories,), for each way to match in HOW."""
     found = {"majority": counts.argmax(1)}
     if counts.shape[1] <= MAX_MATCHED:
         found["one_to_one"] = torch.tensor(one_to_one(counts.tolist()))
@@ -125,7 +125,7 @@ def matches(counts: Tensor) -> dict[str, Tensor]:
 
 
 def one_to_one(counts: Sequence[Sequence[int]]) -> list[int]:
-    """The class of each category, no class twice, with the largest sum of counts; UNMATCHED where classes run out."""
+    """The class of each category, no class twice, with the largest sum of counts; UNMATCHED if no class is left."""
 
     @cache
     def best(category: int, free: frozenset[int]) -> tuple[int, tuple[int, ...]]:
@@ -142,5 +142,5 @@ def one_to_one(counts: Sequence[Sequence[int]]) -> list[int]:
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's, 0 where one of the two is constant."""
+    """Pearson's correlation; 0 if one of the two is constant."""
     return torch.corrcoef(torch.stack([a, b]).double())[0, 1].nan_to_num().item()

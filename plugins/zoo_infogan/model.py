@@ -1,8 +1,8 @@
 """InfoGAN: Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing GANs".
 
-G is fed incompressible noise z and structured codes c: a category and a few continuous styles. Q(c | x) reads the codes
-back from an image; that it can is a lower bound on the mutual information I(c; G(z, c)), which training raises
-(section 5). Q shares the trunk of the discriminator. The nets are those of the paper's MNIST run (appendix C.1).
+G is given incompressible noise z and structured codes c: a category and a few continuous styles. Q(c | x) reads the
+codes back from an image. How well it does is a lower bound on the mutual information I(c; G(z, c)), which training
+raises (section 5). Q shares the trunk of the discriminator. The nets are those of the paper's MNIST run (appendix C.1).
 """
 
 from typing import Annotated, NamedTuple
@@ -16,7 +16,7 @@ import zoo
 
 
 class Codes(NamedTuple):
-    """What G is fed, n rows of each."""
+    """The inputs of G, n rows of each."""
 
     z: Tensor
     """(n, latent_dim) in [-1, 1]."""
@@ -27,7 +27,7 @@ class Codes(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """Q(c | x) as parameters."""
+    """The parameters of Q(c | x)."""
 
     logits: Tensor
     """(n, categories)."""
@@ -44,9 +44,9 @@ class InfoGAN(nn.Module):
         latent_dim: zoo.LatentDim = 62
         categories: Annotated[int, Field(ge=2, le=100)] = 10
         styles: Annotated[int, Field(ge=1, le=16)] = 2
-        """Continuous codes."""
+        """Number of continuous codes."""
         width: zoo.Width = 64
-        """Feature maps of the layer next to the image, in G and the trunk; the next has twice as many."""
+        """Feature maps of the layer next to the image, in G and the trunk. The next layer has twice as many."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 1024
         """Units of the fully connected layer of G and of the trunk."""
 
@@ -73,12 +73,12 @@ class InfoGAN(nn.Module):
         return Posterior(logits, mean)
 
     def draw(self, noise: zoo.AnyNoise) -> Codes:
-        """z ~ U(-1, 1), category ~ Cat(1/k), style ~ U(-1, 1); always in this order, so that a seed keeps its z."""
+        """z ~ U(-1, 1), category ~ Cat(1/k), style ~ U(-1, 1). The order is fixed, so a seed always has the same z."""
         z = 2 * noise.uniform(self.config.latent_dim) - 1
         return Codes(z, noise.categorical(self.config.categories), 2 * noise.uniform(self.config.styles) - 1)
 
     def sample(self, noise: zoo.AnyNoise, *, category: Tensor | None = None, style: Tensor | None = None) -> Tensor:
-        """Images (n, c, h, w) in [0, 1]. A code that is left out is drawn; giving it changes no other."""
+        """Images (n, c, h, w) in [0, 1]. A code that is not given is drawn, and the given ones do not change it."""
         codes = self.draw(noise)
         category = codes.category if category is None else category
         style = codes.style if style is None else style
@@ -110,7 +110,7 @@ def generator(config: InfoGAN.Config) -> nn.Sequential:
 
 
 def trunk(config: InfoGAN.Config) -> nn.Sequential:
-    """(n, c, h, w) in [0, 1] -> features (n, hidden), which D and Q share. It is given images alone, never a code."""
+    """(n, c, h, w) in [0, 1] -> features (n, hidden), which D and Q share. It sees images only, never a code."""
     side, wide = config.image_size // 4, 2 * config.width
     return nn.Sequential(
         nn.Conv2d(config.channels, config.width, 4, 2, 1),
@@ -143,13 +143,13 @@ def real_head(config: InfoGAN.Config) -> nn.Linear:
 
 
 SLOPE = 0.1
-"""Of the leaky rectifiers; the authors' code has 0.01."""
+"""Slope of the leaky rectifiers. The authors' code has 0.01."""
 HEAD = 128
 """Units of Q's own hidden layer."""
 
 
 def initialise(module: nn.Module) -> None:
-    """As in the authors' code: convolutions truncated N(0, 0.02), other weights N(0, 0.02), gains N(1, 0.02)."""
+    """As in the authors' code: convolutions from a truncated N(0, 0.02), other weights N(0, 0.02), gains N(1, 0.02)."""
     if isinstance(module, nn.Conv2d):
         nn.init.trunc_normal_(module.weight, 0.0, 0.02, -0.04, 0.04)
     if isinstance(module, nn.ConvTranspose2d | nn.Linear):

@@ -1,4 +1,4 @@
-"""The information-regularised game of section 4: min over G, Q and max over D of V(D, G) - lambda L_I(G, Q)."""
+"""The information-regularised objective of section 4: min over G, Q and max over D of V(D, G) - lambda L_I(G, Q)."""
 
 import math
 
@@ -23,11 +23,12 @@ def train(
     lambda_style: float = 1.0,
     inform_trunk: bool = True,
 ) -> None:
-    """Train G against D, and G and Q together on the codes; lr and beta1 are Adam's (appendix C).
+    """Train G against D, and G and Q together on the codes. lr and beta1 are Adam's (appendix C).
 
     lambda_category, lambda_style: weights of the information about each kind of code. Q learns from generated images
-    alone: nobody knows the codes of real ones. inform_trunk: Q and the trunk learn to read the codes with D's
-    optimizer, as in the authors' code; otherwise the trunk is left to tell real from made, and Q learns with G's.
+    alone, since the codes of real ones are not known. inform_trunk: Q and the trunk learn to read the codes with D's
+    optimizer, as in the authors' code. Otherwise the trunk learns only to tell real images from generated ones, and Q
+    learns with G's optimizer.
     """
     G, trunk, D, Q = model.G, model.trunk, real_head(model.config), model.Q
     makers, readers = [*G.parameters()], [*trunk.parameters(), *D.parameters()]
@@ -37,7 +38,7 @@ def train(
     run.prepare(model=model, D=D, opt_G=opt_G, opt_D=opt_D, batches=batches)
 
     def settle(module: InfoGAN, noise: zoo.Noise) -> None:
-        """G's statistics are those of generated images; the trunk's and Q's those of real ones, which `infer` reads."""
+        """G needs the statistics of generated images; the trunk and Q those of real ones, which `infer` reads."""
         module.generate(module.draw(noise))
         module.read(module.trunk(batches.at(int(noise.categorical(len(batches))[0]))))
 
@@ -47,7 +48,8 @@ def train(
         x = next(batches)
         codes = model.draw(run.noise(len(x)))
 
-        # D on a real batch and on a fake one, apart, so that batch norm sees each alone; Q on the fake one.
+        # D gets a real batch and a fake batch, each in a pass of its own, so that batch norm does not mix them. Q gets
+        # the fake batch.
         with run.autocast():
             fake = model.generate(codes)
             features = trunk(fake.detach())
@@ -56,7 +58,7 @@ def train(
         information = lambda_category * category + lambda_style * style
         run.minimize(loss_D + information if inform_trunk else loss_D, opt_D)
 
-        # G on the same latents, with the labels turned round.
+        # G gets the same latents, with the labels of real and fake exchanged.
         with run.autocast():
             features = trunk(fake)
             loss_G = zoo.log_loss_real(D(features))

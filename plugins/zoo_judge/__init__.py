@@ -1,4 +1,4 @@
-"""Judges for zoo, classifiers that score what the other families make, and a backbone: plain data, no torch."""
+"""The specs of judges, which are classifiers that score images, and of backbones: plain data, without torch."""
 
 import zoo
 

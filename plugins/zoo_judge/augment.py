@@ -1,20 +1,20 @@
-"""Training images in more variety than the data have, so that a classifier of few images learns what carries over."""
+"""Augmentation of training images, so that a classifier with few images does not learn them by heart."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW = 0.75
-"""The smallest side of a window, as a share of the image's."""
+"""The smallest side of a window, as a share of the side of the image."""
 LIGHT = 0.2
-"""By how much brightness and contrast may change, as a share."""
+"""How much brightness and contrast may change, as a share."""
 
 
 def vary(x: Tensor) -> Tensor:
-    """Images (n, c, h, w) in [0, 1], each through a random window and in a random light; values stay in [0, 1].
+    """Images (n, c, h, w) in [0, 1]: a random window of each, with random brightness and contrast, still in [0, 1].
 
-    A window has 3/4 to all of the side (Szegedy et al. 2015, section 6, who go further down), and is enlarged to the
-    image's size. It may reach over the edge by a tenth, where the image is mirrored.
+    The side of a window is 3/4 to all of the image's (Szegedy et al. 2015, section 6, have smaller ones too). It is
+    enlarged to the size of the image. It may reach over the border by a tenth, where the image is mirrored.
     """
     n = len(x)
     side = _uniform(n, WINDOW, 1.0, x)
@@ -29,8 +29,8 @@ def vary(x: Tensor) -> Tensor:
 
 
 def mix(x: Tensor, y: Tensor, alpha: float, classes: int) -> tuple[Tensor, Tensor]:
-    """mixup (Zhang et al. 2018, equation 1): each image and its label blended with another's, by a draw of
-    Beta(alpha, alpha). y: classes (n,) or attributes (n, names); out come probabilities (n, names)."""
+    """mixup (Zhang et al. 2018, equation 1): blend each image and its label with another one, by a draw from
+    Beta(alpha, alpha). y: classes (n,) or attributes (n, names). Returns the images, and probabilities (n, names)."""
     y = F.one_hot(y, classes).to(x.dtype) if y.ndim == 1 else y
     share = torch.distributions.Beta(alpha, alpha).sample((len(x),)).to(x)
     other = torch.randperm(len(x), device=x.device)

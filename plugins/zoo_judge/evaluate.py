@@ -1,10 +1,10 @@
-"""How often the judge itself is right on images it has not seen."""
+"""Measures how often a judge is right on images that it has not seen."""
 
 import zoo
 
 
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
-    """Accuracy over classes, or of each attribute and of all together, on the test split."""
+    """Accuracy on the test split: over classes, or for each attribute and all together."""
     names, truth = bench.model.config.names, bench.test.labels
     assert truth is not None, "the family's data are labelled"
     if bench.model.config.task == "classes":

@@ -1,4 +1,4 @@
-"""Supervised training with AdamW (Loshchilov and Hutter 2019) and a warm-up into half a cosine."""
+"""Supervised training with AdamW (Loshchilov and Hutter 2019). The learning rate rises, then falls as half a cosine."""
 
 from typing import Annotated
 
@@ -24,10 +24,10 @@ def train(
     varied: bool = False,
     mixed: Annotated[float, Field(ge=0, le=10)] = 0.0,
 ) -> None:
-    """Minimise the cross-entropy; lr rises over the first twentieth of the steps, then falls to 0.
+    """Minimise the cross-entropy. lr rises over the first twentieth of the steps, then falls to 0.
 
-    pretrained: a card whose network the training starts from, its classifier left out; empty for random weights.
-    varied: each image through a random window and in a random light. mixed: the alpha of mixup; 0 mixes nothing.
+    pretrained: a card from whose network, without its classifier, the training starts; empty for random weights.
+    varied: augment each image by a random window and random light. mixed: the alpha of mixup; with 0 there is none.
     """
     if pretrained:
         start_from(model, pretrained)
@@ -56,7 +56,7 @@ def train_backbone(
     lr: float = 1e-3,
     weight_decay: float = 0.05,
 ) -> None:
-    """Learn features by telling classes apart: as `train`, with a linear classifier that is not published."""
+    """Learn features in the task of `train`: with a linear classifier, which is not published."""
     classes = len(batches.dataset.names)
     classifier = nn.Linear(model.net.num_features, classes)
     parameters = [*model.parameters(), *classifier.parameters()]
@@ -75,14 +75,14 @@ def train_backbone(
 
 
 def start_from(model: Judge, card: str) -> None:
-    """Take over the tensors of the card's network, its classifier left out. ConfigError unless they fit."""
+    """Copy the tensors of the card's network, without its classifier. ConfigError unless they fit."""
     given, own = zoo.load(card, device="cpu").module.net.state_dict(), model.net.state_dict()
     classifier = model.net.pretrained_cfg["classifier"] + "."
     given = {key: value for key, value in given.items() if not key.startswith(classifier)}
     misfits = [key for key, value in given.items() if key not in own or own[key].shape != value.shape]
     if misfits:
         raise zoo.ConfigError(
-            f"{card} does not fit the network: {misfits[0]} is not there, or of another shape",
-            "Give the backbone, widths and channels that the card has, or leave pretrained empty.",
+            f"the card {card} does not fit the network: {misfits[0]} is missing or has another shape",
+            "Give the backbone, widths and channels of that card, or leave pretrained empty. 'zoo info' shows them.",
         )
     model.net.load_state_dict(own | given)

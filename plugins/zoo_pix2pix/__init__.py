@@ -1,4 +1,4 @@
-"""pix2pix for zoo: plain data, no torch."""
+"""The spec of pix2pix for zoo: plain data, without torch."""
 
 import zoo
 

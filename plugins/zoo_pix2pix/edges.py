@@ -1,10 +1,10 @@
-"""The input filter of pix2pix-edges2celeba: a photo -> the line drawing that the card was trained on.
+"""The input filter of pix2pix-edges2celeba: it turns a photo into a line drawing, as the card was trained on.
 
 It is Canny's detector ("A Computational Approach to Edge Detection", 1986): smooth, differentiate, thin the gradient
 to its ridges, keep those that are strong and the weak ones that continue them. The lines are black on white without
-greys, so that no shading, and so no colour, can be read off a drawing. Everything is made of shifts, sums and
-comparisons of single pixels, never of reductions whose order may change: an image's drawing is the same to the bit in
-any batch and memory layout.
+greys, so a drawing does not show shading or colour. Everything is made of shifts, sums and comparisons of single
+pixels, never of reductions whose order may change. So the drawing of an image has the same bits in any batch and memory
+layout.
 """
 
 from functools import reduce
@@ -15,13 +15,13 @@ from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
 REACH = 6
-"""Contrast is relative to the strongest within so many pixels: a soft mouth keeps its line beside hard hair."""
+"""Contrast is relative to the strongest one within so many pixels, so a weak line near a strong one is kept."""
 FLOOR = 0.06
-"""Change of luminance per pixel that is full contrast where nothing stronger is near: flat areas stay blank."""
+"""Change of luminance per pixel that counts as full contrast if nothing stronger is near. Flat areas stay empty."""
 STRONG, WEAK = 0.45, 0.25
-"""Shares of full contrast that a line must reach somewhere, and may fade to elsewhere."""
+"""Shares of full contrast: the first must be reached somewhere on a line, the second everywhere on it."""
 TANGENT = 2**0.5 - 1
-"""Of 22.5 degrees, between an axis and a diagonal."""
+"""Tangent of 22.5 degrees, half way between an axis and a diagonal."""
 
 
 def edges(x: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def luminance(x: Tensor) -> Tensor:
 
 
 def smooth(x: Tensor) -> Tensor:
-    """The binomial filter 1 4 6 4 1, a Gaussian of one pixel, both ways."""
+    """The binomial filter 1 4 6 4 1, nearly a Gaussian of one pixel, in both directions."""
     for dim in (2, 3):
         a, b, c, d, e = shifts(x, dim, 2)
         x = (a + e + 4 * (b + d) + 6 * c) / 16
@@ -65,15 +65,15 @@ def local_maximum(x: Tensor) -> Tensor:
 
 
 def ridges(strength: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """Where the gradient is larger than one pixel further along its own direction, to the nearest of four.
+    """True where the gradient is larger than at the next pixels along its own direction, rounded to one of four.
 
-    Of two equal neighbours one counts, so that an ideal step is one pixel thin.
+    Of two equal neighbours only one counts, so that a perfect step gives a line of one pixel.
     """
     height, width = strength.shape[2:]
     padded = F.pad(strength, (1, 1, 1, 1))
 
     def peak(i: int, j: int) -> Tensor:
-        """Larger than the neighbours i rows down and j columns right, and as far the other way."""
+        """True where x is larger than i rows down and j columns right, and than as far in the other direction."""
         ahead, behind = (padded[:, :, 1 + s * i :, 1 + s * j :][:, :, :height, :width] for s in (1, -1))
         return (strength > ahead) & (strength >= behind)
 
@@ -84,7 +84,7 @@ def ridges(strength: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 def follow(strong: Tensor, weak: Tensor) -> Tensor:
-    """The strong pixels and all weak ones that a chain of weak neighbours ties to them."""
+    """The strong pixels, and all weak pixels that are connected to them by weak neighbours."""
     while True:
         grown = strong
         for dim in (2, 3):
@@ -96,7 +96,7 @@ def follow(strong: Tensor, weak: Tensor) -> Tensor:
 
 
 def shifts(x: Tensor, dim: int, reach: int) -> list[Tensor]:
-    """x moved by -reach ... reach pixels along a dimension; beyond the border its last pixel goes on."""
+    """x moved by -reach ... reach pixels along a dimension. Beyond the border its last pixel is repeated."""
     size = x.shape[dim]
     first, last = x.narrow(dim, 0, 1), x.narrow(dim, size - 1, 1)
     wide = torch.cat([first] * reach + [x] + [last] * reach, dim)

@@ -2,7 +2,7 @@
 
 The generator is a U-Net: an encoder that halves the side down to one pixel, a decoder that doubles it again, and a
 skip that joins each pair of layers of equal side (section 3.2.1). The discriminator sees input and output together and
-judges overlapping patches (section 3.2.2). There is no latent: the only noise is dropout in the decoder (section 3.1).
+scores overlapping patches (section 3.2.2). There is no latent: the only noise is dropout in the decoder (section 3.1).
 """
 
 from itertools import pairwise
@@ -15,30 +15,30 @@ from torch import Tensor, nn
 import zoo
 
 DROPPED = 3
-"""Decoder blocks with dropout, counted from the innermost, as in the authors' code."""
+"""Number of decoder blocks with dropout, from the innermost one on, as in the authors' code."""
 
 
 class Pix2Pix(nn.Module):
-    """The published half: the generator G.
+    """The published part: the generator G.
 
-    Its norms are instance norms with learnt gains and biases and without running statistics: what batch norm by the
-    statistics of the batch, the paper's inference, is at the batch size 1 of its tests (section 3.3). So no result
-    depends on its batch mates.
+    Its norms are instance norms with learnt gains and biases, without running statistics. The paper has batch norm with
+    the statistics of the batch in use, and tests with batch size 1 (section 3.3). That is the same for one image, but
+    here no result depends on the other images of a batch.
     """
 
     class Config(zoo.Config):
         image_size: Literal[16, 32, 64, 128, 256] = 256
-        """Sets the number of layers: log2 of it each way, so that the innermost feature map is one pixel."""
+        """Side of the images. Encoder and decoder have log2 of it layers, so the innermost feature map is one pixel."""
         in_channels: Annotated[int, Field(ge=1, le=16)] = 3
         out_channels: Annotated[int, Field(ge=1, le=16)] = 3
         width: zoo.Width = 64
-        """Feature maps of the layer next to the image; each layer further from it doubles them, up to 8 times."""
+        """Feature maps of the layer next to the image. Each layer further inside has twice as many, up to 8 times."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         widths = [config.width * min(2**i, 8) for i in range(config.image_size.bit_length() - 1)]
-        # No norm at the first layer, nor at the innermost: of its one pixel a norm would leave nothing but the bias.
+        # The first layer has no norm, nor has the innermost one: a norm of its single pixel would leave only the bias.
         encoder = [nn.Sequential(down(config.in_channels, widths[0]))]
         for narrow, wide in pairwise(widths[:-1]):
             encoder.append(nn.Sequential(nn.LeakyReLU(0.2), down(narrow, wide), norm(wide)))
@@ -53,8 +53,8 @@ class Pix2Pix(nn.Module):
     def forward(self, x: Tensor, noise: zoo.AnyNoise | None = None) -> Tensor:
         """G(x, z): (n, in_channels, h, w) in [-1, 1] -> (n, out_channels, h, w) in [-1, 1].
 
-        z are the dropout masks that are drawn from `noise`, in training and inference alike; without it nothing is
-        dropped. h and w are multiples of `image_size`: the net is convolutional, larger images pass too.
+        z are the dropout masks. They are drawn from `noise` in training and in use; without it nothing is dropped. h
+        and w are multiples of `image_size`: the net is convolutional, and takes larger images too.
         """
         skips = []
         for layer in self.encoder:
@@ -72,8 +72,8 @@ class Pix2Pix(nn.Module):
     def translate(self, x: Tensor, noise: zoo.Noise | None = None) -> Tensor:
         """Images (n, c, h, w) in [0, 1] from one domain to the other.
 
-        With noise, dropout is on: the paper's inference (section 3.3), and what the handle does with any seed, 0 unless
-        told. Without (`seed=None`), dropout is off and the result depends on x alone.
+        With noise, dropout is on, as in the paper (section 3.3). The handle gives noise for every seed, by default 0.
+        Without noise (`seed=None`), dropout is off and the result depends on x alone.
         """
         return (self(2 * x - 1, noise) + 1) / 2
 
@@ -81,8 +81,8 @@ class Pix2Pix(nn.Module):
 class PatchDiscriminator(nn.Module):
     """D: images x and y (n, c, h, w) in [-1, 1] -> a map (n, 1, h', w') of logits, one per patch, for training only.
 
-    layers: how many of them halve the side; patches are 16, 34, 70, 142, 286 pixels wide for 1 ... 5, and single pixels
-    for 0 (section 4.4). Its norms are the paper's batch norms, since it meets nothing but training batches.
+    layers: how many of them halve the side. Patches are 16, 34, 70, 142, 286 pixels wide for 1 ... 5, and single pixels
+    for 0 (section 4.4). Its norms are the paper's batch norms, since it sees only training batches.
     """
 
     def __init__(self, in_channels: int, out_channels: int, width: int = 64, layers: int = 3) -> None:
@@ -106,7 +106,7 @@ class PatchDiscriminator(nn.Module):
 
 
 def down(inputs: int, outputs: int) -> nn.Module:
-    """Halves the side. No bias: a norm would cancel it, and the authors' code keeps the others at 0."""
+    """Halves the side. It has no bias: a norm would cancel it, and the authors' code keeps the other biases at 0."""
     return nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
 
 
@@ -120,5 +120,5 @@ def norm(width: int) -> nn.Module:
 
 
 def dropout(x: Tensor, noise: zoo.AnyNoise) -> Tensor:
-    """Keeps half of the features and doubles them (inverted scaling), by masks that `noise` draws for each image."""
+    """Keep half of the features and double them (inverted scaling). `noise` draws a mask for each image."""
     return x * (noise.uniform(*x.shape[1:]) < 0.5) * 2

@@ -1,4 +1,4 @@
-"""The alternating game of section 3.3: D on a real and a translated pair, then G against D and towards the target."""
+"""Alternating training of section 3.3: D on a real and a translated pair, then G against D and towards the target."""
 
 from typing import Annotated
 
@@ -23,17 +23,17 @@ def train(
     patch_layers: Annotated[int, Field(ge=0, le=5)] = 3,
     patch_width: zoo.Width = 64,
 ) -> None:
-    """Train G against a new D on pairs (x, y), x the input; lr and beta1 are Adam's, for both nets (section 3.3).
+    """Train G against a new D on pairs (x, y), x the input. lr and beta1 are Adam's, for both nets (section 3.3).
 
     decay: the share of the run, at its end, over which lr falls linearly to 0, as in the authors' code. l1: lambda, the
-    weight of the L1 term (equation 4). patch_layers: how many layers of D halve the side; with 3 it
-    judges patches of 70x70 (section 4.4). patch_width: feature maps of D's first layer.
+    weight of the L1 term (equation 4). patch_layers: how many layers of D halve the side; with 3, it scores patches of
+    70x70 (section 4.4). patch_width: feature maps of D's first layer.
     """
     config, smallest = model.config, 2 ** (patch_layers + 2)
     if config.image_size < smallest:
         raise zoo.ConfigError(
             f"patch_layers={patch_layers} needs images of at least {smallest} pixels, found {config.image_size}",
-            "Give a smaller one: --set patch_layers=...",
+            "Give a smaller number: --set patch_layers=1",
         )
     G, D = model, PatchDiscriminator(config.in_channels, config.out_channels, patch_width, patch_layers)
     opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, 0.999), fused=True)
@@ -47,12 +47,12 @@ def train(
         with run.autocast():
             fake = G(x, run.noise(len(x)))
 
-        # D, its objective halved so that it learns more slowly than G.
+        # D: half the objective makes it learn slower than G.
         with run.autocast():
             loss_D = (zoo.log_loss_real(D(x, y)) + zoo.log_loss_fake(D(x, fake.detach()))) / 2
         run.minimize(loss_D, opt_D)
 
-        # G, on the same translation as in the authors' code.
+        # G: with the same translation, as in the authors' code.
         with run.autocast():
             loss_G = zoo.log_loss_real(D(x, fake))
         distance = l1_distance(fake, y)
@@ -63,5 +63,5 @@ def train(
 
 
 def l1_distance(fake: Tensor, y: Tensor) -> Tensor:
-    """|y - G(x, z)|, the mean over images, channels and pixels, which lambda = 100 is relative to."""
+    """|y - G(x, z)|, the mean over images, channels and pixels. lambda = 100 is meant for this mean."""
     return (fake.float() - y).abs().mean()

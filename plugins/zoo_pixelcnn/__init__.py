@@ -1,4 +1,4 @@
-"""PixelCNN for zoo: plain data, no torch."""
+"""The spec of PixelCNN for zoo: plain data, without torch."""
 
 import zoo
 

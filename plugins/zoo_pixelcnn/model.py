@@ -25,15 +25,15 @@ class PixelCNN(nn.Module):
         image_size: Annotated[int, Field(ge=2, le=128)] = 28
         channels: Literal[1, 3] = 1
         n_levels: Literal[2, 4, 16, 256] = 2
-        """Values of a channel: 2 for binary images, 256 for 8-bit ones; others are rounded to so many."""
+        """Number of levels of a channel: 2 for binary images, 256 for 8-bit ones. Images are rounded to the levels."""
         width: zoo.Width = 16
-        """h: feature maps inside a residual block; between the blocks there are 2h."""
+        """h: feature maps inside a residual block. Between the blocks there are 2h."""
         blocks: Annotated[int, Field(ge=1, le=32)] = 15
         head: Annotated[int, Field(ge=1, le=2048)] = 32
         """Feature maps between the two layers of the head."""
         position: bool = False
-        """Add a learned bias of each position to the first layer's features. Not in the paper, whose net knows where
-        the image ends only by the padding above and beside it: it cannot tell the last row from the one before."""
+        """Add a learned bias for each position to the first layer's features. The paper does not have it. Without it,
+        the net knows the border only from the padding above and on both sides, and cannot recognise the last row."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class PixelCNN(nn.Module):
         self.first = MaskedConv2d("A", c, 2 * h, 7, c)
         side = config.image_size
         self.position = nn.Parameter(torch.zeros(2 * h, side, side)) if config.position else None
-        # So scaled, the sum over the blocks starts as large as one of them, however many they are.
+        # With this scale the sum over the blocks is as large as one block at the start, for any number of blocks.
         self.blocks = nn.ModuleList(Residual(h, c, config.blocks**-0.5) for _ in range(config.blocks))
         self.head = nn.ModuleList(
             (MaskedConv2d("B", 2 * h, config.head, 1, c), MaskedConv2d("B", config.head, c * config.n_levels, 1, c))
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, c, levels, h, w) of every channel given those before it, of images (n, c, h, w) in [0, 1]."""
+        """Logits (n, c, levels, h, w) of every channel given those before it, for images (n, c, h, w) in [0, 1]."""
         x = self.first(2 * x - 1)
         if self.position is not None:
             x = x + self.position
@@ -68,14 +68,14 @@ class PixelCNN(nn.Module):
         return -F.cross_entropy(logits.transpose(1, 2), levels, reduction="none").flatten(1).sum(1)
 
     def sample(self, noise: zoo.AnyNoise) -> Tensor:
-        """Images (n, c, h, w) in [0, 1], one pixel after another."""
+        """Images (n, c, h, w) in [0, 1], drawn one pixel after the other."""
         return self.values(draw(self.network(), self.uniforms(noise)))
 
     def complete(self, x: Tensor, mask: Tensor, noise: zoo.AnyNoise) -> Tensor:
         """x (n, c, h, w) where mask (n, 1, h, w) is true; the other pixels are drawn in raster order, given all before.
 
         This is the conditional distribution exactly when the given pixels come first in raster order, the upper rows
-        for instance (figure 1). Otherwise a pixel is drawn without regard to those that are given after it.
+        for example (figure 1). Otherwise a pixel is drawn without regard to given pixels that come after it.
         """
         mask = mask.bool()
         drawn = draw(self.network(), self.uniforms(noise), self.levels(x), mask)
@@ -83,7 +83,7 @@ class PixelCNN(nn.Module):
 
     @torch.no_grad()
     def network(self) -> Network:
-        """What the sampler needs of this model as it now is."""
+        """The present weights, in the form that the sampler needs."""
         side, levels = self.config.image_size, torch.arange(self.config.n_levels, device=self.first.bias.device)
         bias = self.first.bias[:, None, None].expand(-1, side, side)
         head, out = cast(Iterable[MaskedConv2d], self.head)
@@ -96,16 +96,16 @@ class PixelCNN(nn.Module):
         )
 
     def uniforms(self, noise: zoo.AnyNoise) -> Tensor:
-        """(n, c, h, w): the number that decides each channel of each pixel."""
+        """(n, c, h, w): the random number that decides each channel of each pixel."""
         c, side = self.config.channels, self.config.image_size
         return noise.uniform(c, side, side)
 
     def levels(self, x: Tensor) -> Tensor:
-        """[0, 1] -> integers 0 ... n_levels - 1, the targets."""
+        """Targets: values in [0, 1] -> integers 0 ... n_levels - 1."""
         return (x * (self.config.n_levels - 1)).round().long()
 
     def values(self, levels: Tensor) -> Tensor:
-        """Integers 0 ... n_levels - 1 -> [0, 1], the inputs."""
+        """Inputs: integers 0 ... n_levels - 1 -> values in [0, 1]."""
         return levels / (self.config.n_levels - 1)
 
 
@@ -128,11 +128,12 @@ class Residual(nn.Module):
 
 
 class MaskedConv2d(nn.Module):
-    """A k x k convolution that sees the pixels before the present one, and of that one some channels (section 3.4).
+    """A k x k convolution that sees the pixels before the present one, and some of its channels (section 3.4).
 
-    The feature maps belong to the channels of the image in equal shares, in order. At the centre, mask A lets a channel
-    see those before it, mask B itself too. The rows below the centre would all be masked, so the kernel has none:
-    weight is (outputs, inputs, k // 2 + 1, k). The mask multiplies it in every pass: no training step can undo that.
+    The feature maps are shared out equally among the channels of the image, in order. At the centre, mask A lets a
+    channel see those before it, and mask B lets it see itself too. All rows below the centre would be masked, so the
+    kernel does not have them: weight is (outputs, inputs, k // 2 + 1, k). The mask multiplies it in every pass, so no
+    training step can undo it.
     """
 
     mask: Tensor
@@ -150,7 +151,7 @@ class MaskedConv2d(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # As much padding below as above, which leaves `reach` rows too many at the end.
+        # The padding below is as large as above, so there are `reach` rows too many at the end.
         y = F.conv2d(x, self.kernel(), self.bias, padding=self.reach)
         return y[:, :, : x.shape[2]] if self.reach else y
 

@@ -1,4 +1,4 @@
-"""Sampling that computes nothing twice, several rows at a time; pixel for pixel what a pass per pixel would draw.
+"""Sampling that computes nothing twice, in several rows at once. It draws the same pixels as a pass for each pixel.
 
 Kept features. What a pixel needs of the others in a 3x3 layer is their inputs to that layer: three in the row above and
 one to the left. They stay for as many steps as the row below takes to pass them, so the memory grows with
@@ -20,17 +20,17 @@ import torch
 from torch import Tensor
 
 REACH = 3
-"""Of the first layer, 7x7."""
+"""Reach of the first layer, which is 7x7."""
 LAG = REACH + 1
 KEPT = LAG + 2
-"""Steps: the input above and to the left is LAG + 1 steps old."""
+"""Number of steps that are kept: the input above and to the left is LAG + 1 steps old."""
 
 
 class Layer(NamedTuple):
     """A convolution with mask B."""
 
     kernel: Tensor
-    """(outputs, inputs, rows, columns), masked; the rows end with the centre's."""
+    """(outputs, inputs, rows, columns), masked. The last row is that of the centre."""
     bias: Tensor
     """(outputs,)."""
 
@@ -42,12 +42,12 @@ class Network:
     first: Tensor
     """Kernel of the 7x7 layer with mask A, (2h, c, 4, 7), masked."""
     bias: Tensor
-    """Of that layer at each pixel, (2h, side, side)."""
+    """Bias of that layer at each pixel, (2h, side, side)."""
     blocks: list[tuple[Layer, Layer, Layer]]
     """The 1x1, 3x3 and 1x1 layers of each residual block."""
     head: tuple[Layer, Layer]
     inputs: Tensor
-    """What the first layer is given for each level, (levels,)."""
+    """Input of the first layer for each level, (levels,)."""
 
     @property
     def width(self) -> int:
@@ -57,9 +57,9 @@ class Network:
 
 @torch.no_grad()
 def draw(network: Network, u: Tensor, known: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-    """Levels (n, c, h, w), each the quantile u (n, c, h, w) of its distribution; where mask (n, 1, h, w), those known.
+    """Levels (n, c, h, w): each is the quantile u (n, c, h, w) of its distribution, or known if mask (n, 1, h, w) is.
 
-    In float32 even under autocast, whose casts would take longer than they save.
+    It runs in float32 even under autocast, whose casts would take more time than they save.
     """
     with torch.autocast(u.device.type, enabled=False):
         n, c, side = u.shape[:3]
@@ -94,10 +94,10 @@ def by_pixel(x: Tensor) -> Tensor:
 
 
 def diagonal(x: Tensor, t: int, rows: range) -> Tensor:
-    """Of x (h, w, ...) the pixels (i, t - LAG i) for i in rows, as a view (rows, ...)."""
+    """The pixels (i, t - LAG i) of x (h, w, ...), for i in rows, as a view (rows, ...)."""
     down, right = x.stride()[:2]
     start = x.storage_offset() + rows.start * down + (t - LAG * rows.start) * right
-    stride = max(0, down - LAG * right)  # below 0 only where the image is too narrow for two rows at once
+    stride = max(0, down - LAG * right)  # below 0 only if the image is too narrow for two rows at once
     return x.as_strided((len(rows), *x.shape[2:]), (stride, *x.stride()[2:]), start)
 
 
@@ -109,9 +109,9 @@ def padded_windows(network: Network, n: int) -> Tensor:
 
 
 class Kept:
-    """Inputs of the 3x3 layers that later steps need, (blocks, steps, 1 + h, n, maps), and what these make of them.
+    """Inputs of the 3x3 layers that later steps need, (blocks, steps, 1 + h, n, maps), and the outputs for them.
 
-    Step t is at t % KEPT, row i at i + 1. Zero where the layers see padding: above the image and on both sides of it.
+    Step t is at t % KEPT, row i at i + 1. Values are 0 where the layers see padding: above the image and at its sides.
     """
 
     def __init__(self, network: Network, n: int) -> None:
@@ -122,14 +122,14 @@ class Kept:
         self.bias = torch.stack(biases)[:, None]
 
     def shares(self, t: int, rows: range) -> tuple[Tensor, ...]:
-        """Of each block, what its 3x3 layer makes of the pixels above and to the left, (rows x n, maps)."""
+        """For each block, the output of its 3x3 layer for the pixels above and to the left, (rows x n, maps)."""
         above, own = slice(rows.start, rows.stop), slice(rows.start + 1, rows.stop + 1)
         taps = [self.inputs[:, (t - LAG + right) % KEPT, above] for right in (-1, 0, 1)]
         inputs = torch.cat([*taps, self.inputs[:, (t - 1) % KEPT, own]], 3).flatten(1, 2)
         return torch.baddbmm(self.bias, inputs, self.weight).unbind()
 
     def add(self, t: int, rows: range, inputs: Tensor) -> None:
-        """Keep this step's inputs, (blocks, rows x n, maps), and zeros for the row that ended with the last step."""
+        """Keep the inputs of this step, (blocks, rows x n, maps), and zeros for the row that ended in the last step."""
         slot = self.inputs[:, t % KEPT]
         if rows:
             own = slot[:, rows.start + 1 : rows.stop + 1]
@@ -140,7 +140,7 @@ class Kept:
 
 
 class Weights:
-    """What channel k of a pixel computes: matrices (inputs, outputs) of the first layer and of all centre taps."""
+    """The weights for channel k of a pixel: matrices (inputs, outputs) of the first layer and of all centre taps."""
 
     def __init__(self, network: Network, k: int) -> None:
         self.k, self.c, self.network = k, network.first.shape[1], network
@@ -153,7 +153,7 @@ class Weights:
         self.head, self.out = (self.of(layer) for layer in network.head)
 
     def of(self, layer: Layer) -> tuple[Tensor, Tensor]:
-        """Bias (1, outputs) and centre tap of a layer with mask B, from the channels up to k to channel k."""
+        """Bias (1, outputs) and centre tap of a layer with mask B, from the channels 0 to k to channel k."""
         outputs, inputs, _, columns = layer.kernel.shape
         centre = layer.kernel[:, :, -1, columns // 2]
         mine = self.share(outputs)
@@ -165,16 +165,16 @@ class Weights:
 
 
 class Step:
-    """The network on `size` pixels that are drawn at once: buffers for their features, cut into views once."""
+    """The network on `size` pixels that are drawn at once: buffers for their features, with all views of them."""
 
     def __init__(self, weights: list[Weights], size: int) -> None:
         network = weights[0].network
         blocks, h, new = len(network.blocks), network.width, network.bias.new_zeros
         self.size, self.weights = size, weights
         self.above: tuple[Tensor, ...] = ()
-        """Of each block, the share of the earlier pixels in its 3x3 layer, (size, h)."""
+        """For each block, the part that earlier pixels add in its 3x3 layer, (size, h)."""
         self.bias = new(size, 2 * h)
-        """Of the first layer at the pixels, (size, 2h)."""
+        """Bias of the first layer at the pixels, (size, 2h)."""
         self.stream, self.head = new(size, 2 * h), new(size, len(network.head[0].bias))
         self.wide, self.narrow = new(blocks + 1, size, 2 * h), new(blocks, size, h)
         self.middle = new(blocks, size, 1 + h)
@@ -197,7 +197,7 @@ class Step:
         ]
 
     def logits(self, k: int, windows: Tensor) -> Tensor:
-        """(size, levels) of channel k, whose features stay for the channels that follow."""
+        """Logits (size, levels) of channel k. Its features stay for the channels after it."""
         w = self.weights[k]
         wide, narrow, head = (w.share(x.shape[-1]) for x in (self.stream, self.narrow, self.head))
         x = torch.addmm(self.bias[:, wide], windows[:, : len(w.first)], w.first, out=self.stream[:, wide])
@@ -220,5 +220,5 @@ def as_matrix(kernel: Tensor) -> Tensor:
 
 
 def quantile(logits: Tensor, u: Tensor) -> Tensor:
-    """(n,): the level whose share of the CDF of softmax(logits), (n, levels), holds u, (n, 1)."""
+    """(n,): the level in whose part of the CDF of softmax(logits), (n, levels), u (n, 1) is."""
     return (logits.softmax(1)[:, :-1].cumsum(1) < u).sum(1)

@@ -1,4 +1,4 @@
-"""Maximum likelihood with teacher forcing: all the pixels of an image are predicted at once from the real ones."""
+"""Maximum likelihood with teacher forcing: all pixels of an image are predicted at once from the real pixels."""
 
 import torch
 

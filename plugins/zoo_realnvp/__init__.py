@@ -1,4 +1,4 @@
-"""RealNVP for zoo: plain data, no torch."""
+"""The spec of RealNVP for zoo: plain data, without torch."""
 
 import zoo
 

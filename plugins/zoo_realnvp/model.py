@@ -1,7 +1,8 @@
 """RealNVP: Dinh, Sohl-Dickstein, Bengio 2016, "Density estimation using Real NVP".
 
-A bijection f from images to latents of the same size, made of affine couplings whose Jacobians are triangular, so that
-log p(x) = log N(f(x); 0, I) + log |det df/dx| (section 3.1) is exact and sampling is one pass of the inverse.
+The model is a bijection f from images to latents of the same size. It is made of affine couplings with triangular
+Jacobians. So log p(x) = log N(f(x); 0, I) + log |det df/dx| (section 3.1) is exact, and sampling is one pass of the
+inverse.
 """
 
 import math
@@ -17,15 +18,15 @@ import zoo
 
 
 class RealNVP(nn.Module):
-    """The multi-scale architecture of section 3.6. A transform returns its result and log |det|, (n,) nats."""
+    """The multi-scale architecture of section 3.6. Each transform returns its result and log |det|, (n,) nats."""
 
     class Config(zoo.Config):
         image_size: Annotated[int, Field(ge=4, le=128)] = 32
         channels: zoo.Channels = 3
         scales: Annotated[int, Field(ge=1, le=6)] = 4
-        """Scales in all; each but the last halves the side, and after it half of the variables are done."""
+        """Number of scales. Each but the last halves the side, and then half of the variables are finished."""
         width: zoo.Width = 32
-        """Feature maps of s and t at the image's resolution; each halving of the side doubles them."""
+        """Feature maps of s and t at the full size of the image. Each halving of the side doubles them."""
         blocks: Annotated[int, Field(ge=1, le=16)] = 2
         """Residual blocks of each s, t net."""
         alpha: Annotated[float, Field(ge=1e-6, le=0.4)] = 0.05
@@ -46,7 +47,7 @@ class RealNVP(nn.Module):
         self.last = nn.ModuleList(Coupling(checkerboard(channels, side, i), width, config.blocks) for i in range(4))
 
     def flow(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """f: u (n, c, h, w) in [0, 1] -> z (n, c h w), the parts factored out at each scale one after another."""
+        """f: u (n, c, h, w) in [0, 1] -> z (n, c h w), the parts of each scale one after the other; and log |det|."""
         x, log_det = self.logit(u)
         parts = []
         for scale in self.scales:
@@ -59,7 +60,7 @@ class RealNVP(nn.Module):
         return torch.cat([*parts, x.flatten(1)], 1), log_det
 
     def inverse(self, z: Tensor) -> Tensor:
-        """z (n, c h w) -> u (n, c, h, w); some of p's mass lies up to alpha / (1 - 2 alpha) outside [0, 1]."""
+        """z (n, c h w) -> u (n, c, h, w). Some of p's mass is outside [0, 1], by up to alpha / (1 - 2 alpha)."""
         c, side = self.config.channels, self.config.image_size
         parts = []
         for _ in self.scales:
@@ -74,7 +75,7 @@ class RealNVP(nn.Module):
         return (x.sigmoid() - self.config.alpha) / (1 - 2 * self.config.alpha)
 
     def logit(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """y = logit(p), p = alpha + (1 - 2 alpha) u, whose derivative is (1 - 2 alpha) / (p (1 - p)) (section 4.1)."""
+        """y = logit(p), p = alpha + (1 - 2 alpha) u. The derivative is (1 - 2 alpha) / (p (1 - p)) (section 4.1)."""
         stretch = 1 - 2 * self.config.alpha
         y = (self.config.alpha + stretch * u).logit()
         return y, (math.log(stretch) + F.softplus(y) + F.softplus(-y)).flatten(1).sum(1)
@@ -88,14 +89,14 @@ class RealNVP(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """(n,) nats: the exact density at the middle of each image's cell, times the cell's volume.
 
-        Deterministic, but an estimate of the probability of the 8-bit image, not a bound; `elbo` is the bound.
+        It is deterministic. It estimates the probability of the 8-bit image, but does not bound it; `elbo` does.
         """
         return self.log_density(centre(x))
 
     def elbo(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
-        """(n,) nats: the exact density at one uniform draw from each cell, on average at most log P(8-bit image).
+        """(n,) nats: the exact density at one uniform draw from each cell. Its mean is at most log P(8-bit image).
 
-        This is what bits per dimension are made from (section 4.1; Theis et al. 2016, section 3.1).
+        Bits per dimension are computed from it (section 4.1; Theis et al. 2016, section 3.1).
         """
         return self.log_density((255 * x + noise.uniform(*x.shape[1:])) / 256)
 
@@ -104,7 +105,7 @@ class RealNVP(nn.Module):
         return self.flow(centre(x))[0]
 
     def decode(self, z: Tensor) -> Tensor:
-        """The image of z, (n, c, h, w) in [0, 1]: decode(encode(x)) = x; rounded to 8 bits it names its cell."""
+        """The image of z, (n, c, h, w) in [0, 1]: decode(encode(x)) = x. Rounded to 8 bits, it gives the cell of z."""
         return ((256 * self.inverse(z) - 0.5) / 255).clamp(0, 1)
 
     def sample(self, noise: zoo.AnyNoise) -> Tensor:
@@ -121,12 +122,12 @@ def centre(x: Tensor) -> Tensor:
 
 
 def backwards(couplings: nn.ModuleList) -> "Iterator[Coupling]":
-    """From the last to the first."""
+    """The couplings from the last to the first."""
     return cast(Iterator[Coupling], reversed(couplings))
 
 
 class Scale(nn.Module):
-    """Three checkerboard couplings, a squeeze, three channel couplings; then half of the variables are done."""
+    """Three checkerboard couplings, a squeeze and three channel couplings. Then half of the variables are finished."""
 
     def __init__(self, channels: int, side: int, width: int, blocks: int) -> None:
         super().__init__()
@@ -136,7 +137,7 @@ class Scale(nn.Module):
         self.coarse = nn.ModuleList(Coupling(mask, 2 * width, blocks) for mask in coarse)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, c, h, w) -> what goes on and what is done, each (n, 2c, h/2, w/2), and log |det|."""
+        """(n, c, h, w) -> the variables that go on, those that are finished, each (n, 2c, h/2, w/2), and log |det|."""
         log_det = x.new_zeros(len(x))
         for coupling in self.fine:
             x, change = coupling(x)
@@ -179,11 +180,11 @@ class Coupling(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         y = self.norm.inverse(y)
-        s, t = self.shifts(y)  # equal to those of x: where b = 1, y is x
+        s, t = self.shifts(y)  # they are those of x, since y is x where b = 1
         return (y - t) * (-s).exp()
 
     def shifts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """s and t, both 0 where b = 1, in x's precision whatever the net runs in; s = gamma tanh(.) is bounded."""
+        """s and t, both 0 where b = 1. They have x's precision, also under autocast. s = gamma tanh(.) is bounded."""
         h = self.input_norm(self.mask * x)
         h = F.relu(torch.cat([h, -h, self.mask[:1].expand(len(x), -1, -1, -1)], 1))
         s, t = self.net(h).to(x.dtype).chunk(2, 1)
@@ -191,7 +192,8 @@ class Coupling(nn.Module):
 
 
 class RunningNorm(nn.BatchNorm2d):
-    """Batch norm as a bijection, by running averages in training too; gradients take the batch's share (appendix E)."""
+    """Batch norm as a bijection. It uses running averages in training too, with gradients through the part of the batch
+    (appendix E)."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -212,7 +214,7 @@ class RunningNorm(nn.BatchNorm2d):
         return y * std[:, None, None] + self.running_mean[:, None, None]
 
     def update(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Move the averages towards the batch; a momentum of None makes them plain means, as in torch."""
+        """Move the averages towards the batch. With a momentum of None they are plain means, as in torch."""
         self.num_batches_tracked += 1
         share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
@@ -262,13 +264,13 @@ class Conv(nn.Module):
 
 
 def checkerboard(channels: int, side: int, turn: int) -> Tensor:
-    """(c, h, w), 1 where row + column + turn is odd (figure 3)."""
+    """Mask (c, h, w): 1 where row + column + turn is odd (figure 3)."""
     board = [[float((row + column + turn) % 2) for column in range(side)] for row in range(side)]
     return torch.tensor([board] * channels)
 
 
 def halves(channels: int, side: int, turn: int) -> Tensor:
-    """(c, h, w), 1 on the first half of the channels, or on the second at odd turns."""
+    """Mask (c, h, w): 1 in the first half of the channels, or in the second half for odd turns."""
     values = [float((channel < channels // 2) == (turn % 2 == 0)) for channel in range(channels)]
     return torch.tensor([[[value] * side] * side for value in values])
 
@@ -283,7 +285,7 @@ def unsqueeze(x: Tensor) -> Tensor:
 
 
 def diagonals(x: Tensor) -> Tensor:
-    """A squeeze whose first half is the main diagonal of each 2x2 block, in all colours, and whose second the other."""
+    """A squeeze. Its first half is the main diagonal of each 2x2 block, in all colours; its second the other one."""
     return torch.cat([squeeze(x)[:, position::4] for position in DIAGONALS], 1)
 
 

@@ -1,4 +1,4 @@
-"""Maximum likelihood (section 4.1): fresh noise in each pixel's cell, Adam, a bound on the gradient's norm."""
+"""Maximum likelihood (section 4.1): new noise in the cell of each pixel, Adam, and a limit for the gradient's norm."""
 
 import math
 from typing import Any
@@ -22,7 +22,8 @@ def train(
 ) -> None:
     """Minimise bits per dimension by Adam.
 
-    weight_decay: L2 on the scales of weight norm and tanh only. clip: the largest norm of all gradients together.
+    weight_decay: L2 penalty on the scales of weight norm and tanh only. clip: the largest norm of all gradients
+    together.
     decay: the share of the run, at its end, over which lr falls linearly to 0.
     """
     scaled = [m for m in model.modules() if isinstance(m, Conv | Coupling)]
@@ -35,7 +36,7 @@ def train(
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
     def settle(model: RealNVP, noise: zoo.Noise) -> None:
-        """Statistics of a flow are those of its data."""
+        """One pass on training images: a flow needs the statistics of its data."""
         x = batches.at(int(noise.categorical(len(batches))[0]))
         model.elbo(x, run.noise(len(x)))
 

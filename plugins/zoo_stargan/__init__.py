@@ -1,4 +1,4 @@
-"""StarGAN for zoo: plain data, no torch."""
+"""The spec of StarGAN for zoo: plain data, without torch."""
 
 import zoo
 
@@ -49,7 +49,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     train={
                         "steps": 40_000,
                         "batch_size": 8,
-                        # The paper gives D five steps to one of G. In a run this short it is G that lags behind.
+                        # In the paper D makes five steps for each of G's. In such a short run G would learn too slowly.
                         "n_critic": 2,
                         # Twice the paper's rate: the run is a fifth as long.
                         "lr": 2e-4,

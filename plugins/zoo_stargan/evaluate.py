@@ -1,4 +1,4 @@
-"""Whether translations have the attribute that was asked for, keep the others, and lead back."""
+"""Measures whether translations have the attribute that was asked for, keep the others, and can be undone."""
 
 import math
 
@@ -8,14 +8,15 @@ from torch import Tensor
 import zoo
 
 MOST = 1000
-"""Test images that are used: each is translated once per attribute, and back."""
+"""Number of test images that are used. Each is translated once for each attribute, and back."""
 
 
 def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
-    """The cycle's error and the accuracy of C; where there is a judge of the attributes, its verdicts on translations.
+    """The error of the cycle and the accuracy of C; with a scoring classifier of the attributes, what it sees in
+    translations.
 
-    One attribute is changed at a time, as in the authors' code: an exclusive one is turned on, any other is turned to
-    the opposite of the image's label. What is not asked for is left to the model.
+    One attribute is changed at a time, as in the authors' code. An exclusive attribute is turned on. Any other is set
+    to the opposite of the image's label. The model decides about the attributes that are not asked for.
     """
     model, rows = bench.model, bench.some(bench.test, MOST)
     x, labels = bench.images(bench.test)[rows], torch.as_tensor(bench.test.labels)[rows] > 0.5
@@ -32,7 +33,7 @@ def evaluate(bench: zoo.Bench) -> list[zoo.Metric]:
 
 
 def verdict(bench: zoo.Bench, images: Tensor | zoo.Images) -> Tensor:
-    """(n, k): which of the model's attributes the judge sees."""
+    """(n, k): which of the model's attributes the scoring classifier sees."""
     judge = bench.judge
     assert judge is not None
     columns = [judge.config.names.index(name) for name in bench.model.config.names]
@@ -43,7 +44,7 @@ def verdict(bench: zoo.Bench, images: Tensor | zoo.Images) -> Tensor:
 def accuracy(
     bench: zoo.Bench, labels: Tensor, asked: dict[str, Tensor], before: Tensor, after: dict[str, Tensor]
 ) -> list[zoo.Metric]:
-    """How often the judge sees what was asked for in images that lacked it: of each attribute, and their mean."""
+    """How often the scoring classifier sees an attribute that was asked for and missing: for each one, and the mean."""
     rule = "share of test images that lack what is asked for whose translation has it, to an independent judge"
     singles, parts = [], []
     for i, (name, wanted) in enumerate(asked.items()):
@@ -53,7 +54,7 @@ def accuracy(
             ceiling = hit_rate(owned, labels[:, i], wanted[lacks])
             beside = {"ceiling": ceiling, "baseline": f"before translation: {already.mean():.4g}"}
             singles.append(bench.metric(f"attribute_accuracy_{name}", hit, "higher", rule, **beside))
-            # How much each image moves the mean of this attribute, 0 where it was not asked.
+            # How much each image changes the mean of this attribute; 0 if it was not asked for.
             moves = torch.zeros(len(lacks))
             moves[lacks] = (hit - hit.mean()) * len(lacks) / len(hit)
             parts.append(moves)
@@ -68,9 +69,9 @@ def accuracy(
 
 
 def hit_rate(right: Tensor, label: Tensor, wanted: Tensor) -> float | None:
-    """How often the judge is right on real images that have, or lack, the attribute as `wanted` (m,) asks for it.
+    """How often the scoring classifier is right on real images that have, or lack, the attribute as `wanted` (m,) says.
 
-    right, label: (n,) of real images. None where no real image is as wanted.
+    right, label: (n,) for real images. The result is None if no real image is as wanted.
     """
     shares = [right[label == value].float().mean() for value in (False, True)]
     rate = torch.stack(shares)[wanted.long()].mean().item()
@@ -83,7 +84,7 @@ def mean_error(values: Tensor) -> float:
 
 
 def kept(bench: zoo.Bench, before: Tensor, after: dict[str, Tensor]) -> list[zoo.Metric]:
-    """How often the judge thinks of an attribute that was not asked for as it did before."""
+    """How often the scoring classifier sees an attribute that was not asked for as it did before the translation."""
     names, exclusive = bench.model.config.names, set(bench.model.config.exclusive)
     shares = []
     for i, name in enumerate(names):
@@ -112,7 +113,7 @@ def cycle(bench: zoo.Bench, x: Tensor, labels: Tensor, made: dict[str, zoo.Image
 
 
 def present(bench: zoo.Bench, x: Tensor, labels: Tensor) -> zoo.Metric:
-    """How well C knows what an image has now: by it the model decides what to keep."""
+    """How well C knows which attributes an image has. The model decides with C what to keep."""
     right = ((bench.model.infer(x)["attributes"] > 0.5) == labels).float().mean(1)
     usual = torch.maximum(labels.float().mean(0), 1 - labels.float().mean(0)).mean()
     protocol = "share of the attributes of test images that the published classifier gets right, cut at 1/2"

@@ -1,6 +1,6 @@
 """StarGAN: Choi et al. 2018, "Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation".
 
-One generator G(x, c) serves all domains: it sees the image and the target attributes c, one constant plane each
+One generator G(x, c) serves all domains. It sees the image and the target attributes c, each as a constant plane
 (section 3.1). One discriminator D has two heads, one for real or fake and one for the attributes. No pairs are needed.
 """
 
@@ -17,27 +17,28 @@ Names = Annotated[tuple[Name, ...], Field(max_length=40)]
 
 
 class StarGAN(nn.Module):
-    """The published half: the generator G, and a small classifier C that reads which attributes an image has now.
+    """The published part: the generator G, and a small classifier C that tells which attributes an image has.
 
-    C is a net of its own and not D's class head: D's trunk is five times as large as G, and it is trained as a critic
-    besides, while C has seen nothing but real images.
+    C is a net of its own, not D's class head. D's trunk is five times as large as G, and is also trained as a critic. C
+    is trained on real images only.
     """
 
     class Config(zoo.Config):
         image_size: Literal[16, 32, 64, 128, 256] = 128
         channels: zoo.Channels = 3
         width: zoo.Width = 64
-        """Feature maps of G's first layer; its residual blocks have four times as many."""
+        """Feature maps of G's first layer. Its residual blocks have four times as many."""
         blocks: Annotated[int, Field(ge=1, le=16)] = 6
         """Residual blocks of G."""
         upsampling: Literal["transposed", "nearest"] = "transposed"
-        """Transposed convolutions as in the paper; `nearest` repeats pixels and convolves, without checkerboards."""
+        """Transposed convolutions as in the paper; or `nearest`, which repeats pixels, then convolves, and makes no
+        checkerboard patterns."""
         classifier_width: Annotated[int, Field(ge=1, le=128)] = 32
-        """Feature maps of C's first layer; each of its four layers doubles them."""
+        """Feature maps of C's first layer. Each of its four layers has twice as many as the one before."""
         names: Annotated[Names, Field(min_length=1)] = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
         """The attributes, in the order of the data's columns."""
         exclusive: Names = ()
-        """Those of which an image has one at most, as hair has one colour: asking for one turns the others off."""
+        """Attributes of which an image has at most one, like colours of hair. Asking for one turns off the others."""
 
     exclusive: Tensor
     """(k,), true for the exclusive attributes."""
@@ -45,7 +46,7 @@ class StarGAN(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         if unknown := set(config.exclusive) - set(config.names):
-            raise ValueError(f"exclusive holds {sorted(unknown)}, which are not among the names")
+            raise ValueError(f"exclusive has {sorted(unknown)}, but names does not have them")
         self.config = config
         self.conditions = {"attributes": zoo.Flags(config.names)}
         self.generator = Generator(config)
@@ -54,9 +55,9 @@ class StarGAN(nn.Module):
         self.register_buffer("exclusive", group, persistent=False)
 
     def translate(self, x: Tensor, noise: zoo.AnyNoise | None = None, *, attributes: Tensor | None = None) -> Tensor:
-        """Images (n, c, h, w) in [0, 1] with the attributes (n, k) of 0 and 1; NaN keeps what the image has now.
+        """Translate images (n, c, h, w) in [0, 1] to the attributes (n, k) of 0 and 1. NaN keeps what the image has.
 
-        What it has now is C's verdict. Deterministic: there is no noise in G.
+        C tells what the image has. Nothing is random: `noise` is not used.
         """
         target = self.present(x) if attributes is None else self.target(self.present(x), attributes)
         made: Tensor = self.generator(2 * x - 1, target)
@@ -64,18 +65,18 @@ class StarGAN(nn.Module):
 
     def infer(self, x: Tensor) -> dict[str, Tensor]:
         """{"attributes": (n, k)}: the probability of each attribute in images (n, c, h, w) in [0, 1]."""
-        # In float32 whatever the precision around it: a rounding error must not decide what is kept.
+        # Always in float32, in any autocast: a rounding error must not decide what is kept.
         with torch.autocast(x.device.type, enabled=False):
             return {"attributes": self.classifier(2 * x.float() - 1).sigmoid()}
 
     def present(self, x: Tensor) -> Tensor:
-        """(n, k) of 0 and 1: what C finds more likely than not; of exclusive ones the most likely alone."""
+        """(n, k) of 0 and 1: the attributes with a probability above 1/2; of exclusive ones only the most likely."""
         probability = self.infer(x)["attributes"]
         rival = probability.masked_fill(~self.exclusive, 0).amax(1, keepdim=True)
         return ((probability > 0.5) & (~self.exclusive | (probability == rival))).float()
 
     def target(self, present: Tensor, asked: Tensor) -> Tensor:
-        """(n, k): `asked` where it is given, else `present`, but off where an exclusive attribute is asked for."""
+        """(n, k): `asked` where it is not NaN, else `present`. An exclusive attribute turns off the other ones."""
         claimed = ((asked == 1) & self.exclusive).any(1, keepdim=True) & self.exclusive
         return torch.where(asked.isnan(), present.masked_fill(claimed, 0), asked)
 
@@ -83,8 +84,8 @@ class StarGAN(nn.Module):
 class Generator(nn.Module):
     """G: images (n, c, h, w) in [-1, 1] and attributes (n, k) -> images in [-1, 1].
 
-    All padding is zeros. Padded by reflection, a label's plane would stay constant after the first convolution, and the
-    instance norm behind it would remove it.
+    All padding is zeros. With reflection, the plane of an attribute would still be constant after the first
+    convolution, and the instance norm after it would remove it.
     """
 
     def __init__(self, config: StarGAN.Config) -> None:
@@ -124,8 +125,8 @@ class Residual(nn.Module):
 class Discriminator(nn.Module):
     """D: images (n, c, h, w) in [-1, 1] -> scores (n, 1, h', w') of patches, unbounded, and class logits (n, k).
 
-    Without norms, so that the gradient penalty is one of each image alone; for training only.
-    layers: how many halve the side, each with twice the feature maps of the one before.
+    It has no norms, so that the gradient penalty is for each image alone. Only training needs it.
+    layers: how many layers halve the side. Each has twice the feature maps of the one before.
     """
 
     def __init__(self, config: StarGAN.Config, width: int = 64, layers: int = 6) -> None:
@@ -145,7 +146,7 @@ class Discriminator(nn.Module):
 
 
 def classifier(config: StarGAN.Config) -> nn.Sequential:
-    """C: images (n, c, h, w) in [-1, 1] -> logits (n, k). Ours; its norms see one image at a time, all channels."""
+    """C: images (n, c, h, w) in [-1, 1] -> logits (n, k). It is not in the paper. Each norm is over one whole image."""
     layers: list[nn.Module] = []
     inputs, width = config.channels, config.classifier_width
     for i in range(4):
@@ -162,5 +163,5 @@ def upsample(inputs: int, outputs: int, how: str) -> list[nn.Module]:
 
 
 def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
-    """With an instance norm behind it and a ReLU; each image's own statistics, in training and inference alike."""
+    """A layer, then an instance norm and a ReLU. The norm uses the statistics of each image, in training and in use."""
     return [convolution, nn.InstanceNorm2d(convolution.out_channels, affine=True), nn.ReLU()]

@@ -1,4 +1,4 @@
-"""The game of section 3: D on real images with their attributes, and every fifth time G on a target and back again."""
+"""The objective of section 3: D learns from real images and their attributes, and G from a target and the way back."""
 
 from typing import Annotated
 
@@ -28,18 +28,19 @@ def train(
     d_width: zoo.Width = 64,
     d_layers: Annotated[int, Field(ge=1, le=8)] = 6,
 ) -> None:
-    """Train G against a new D on images with attributes (n, k) of 0 and 1. A step is one of D; G's are every n_critic.
+    """Train G against a new D on images with attributes (n, k) of 0 and 1. Each step is one of D. G has one step for
+    every n_critic of them.
 
-    lr, beta1: of Adam, for both. decay: the share of the run, at its end, over which lr falls linearly to 0 (section
-    5.3). The lambdas are those of equations 5, 6 and 8. lr_classifier: of the small classifier C, published with G.
-    d_width, d_layers: of D, its first layer's feature maps and how many layers halve the side.
+    lr, beta1: Adam's, for both nets. decay: the share of the run, at its end, over which lr falls linearly to 0
+    (section 5.3). The lambdas are those of equations 5, 6 and 8. lr_classifier: the learning rate of the small
+    classifier C. d_width: feature maps of D's first layer. d_layers: how many layers of D halve the side.
     """
     check(model.config, batches, d_layers)
     G, C, D = model.generator, model.classifier, Discriminator(model.config, d_width, d_layers)
     opt_G = torch.optim.Adam(G.parameters(), lr, (beta1, 0.999), fused=True)
     opt_D = torch.optim.Adam(D.parameters(), lr, (beta1, 0.999), fused=True)
     opt_C = torch.optim.Adam(C.parameters(), lr_classifier, fused=True)
-    # Each counts the updates of its own net.
+    # Each schedule counts the updates of its own net.
     schedule_G = zoo.constant_then_linear(opt_G, steps // n_critic, decay)
     schedule_D = zoo.constant_then_linear(opt_D, steps, decay)
     schedules = {"schedule_G": schedule_G, "schedule_D": schedule_D}
@@ -50,7 +51,7 @@ def train(
         x = 2 * x - 1
         target = original[torch.randperm(len(x), device=x.device)]
 
-        # D: real against translated; it learns the attributes from real images alone (equation 2).
+        # D: real images against translated ones. It learns the attributes from real images alone (equation 2).
         with run.autocast():
             with torch.no_grad():
                 fake = G(x, target)
@@ -61,7 +62,7 @@ def train(
         run.minimize(-distance + lambda_cls * cls_D + lambda_gp * penalty, opt_D)
         schedule_D.step()
 
-        # G: to pass for real, to have the target attributes, and to lead back to x by the original ones.
+        # G: its images should look real, have the target attributes, and lead back to x with its own.
         if (step + 1) % n_critic == 0:
             with run.autocast():
                 fake = G(x, target)
@@ -72,7 +73,7 @@ def train(
             schedule_G.step()
             run.log(loss_G=loss_G, cls_G=cls_G, rec=rec)
 
-        # C: on real images only.
+        # C learns from real images only.
         with run.autocast():
             loss_C = class_loss(C(x), original)
         run.minimize(loss_C, opt_C)
@@ -88,7 +89,7 @@ def gradient_penalty(D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
     """E (||grad D_src(x_hat)|| - 1)^2 at a random point between each real image and its translation (equation 8).
 
     The gradient is that of the sum of an image's patch scores, as in the authors' code, although the adversarial loss
-    takes their mean. In float32: a norm's square in half precision would drown what it is to measure.
+    takes their mean. It is computed in float32: half precision is too coarse for the square of a norm.
     """
     with torch.autocast(real.device.type, enabled=False):
         alpha = torch.rand(len(real), 1, 1, 1, device=real.device)
@@ -99,14 +100,14 @@ def gradient_penalty(D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def check(config: StarGAN.Config, batches: zoo.Batches, d_layers: int) -> None:
-    """ConfigError unless the data have the attributes of the config, and D fits the images."""
+    """ConfigError unless the data have the attributes of the config, and the images are large enough for D."""
     if batches.dataset.names != config.names:
         raise zoo.ConfigError(
-            f"the data's attributes are {', '.join(batches.dataset.names)}, the model's {', '.join(config.names)}",
-            "Give both alike: the columns by attributes=A,B, and the config by names.",
+            f"the data have the attributes {', '.join(batches.dataset.names)}, the model has {', '.join(config.names)}",
+            'Give the same names twice: --column attributes=A,B --set \'names=["A","B"]\'',
         )
     if 2**d_layers > config.image_size:
         raise zoo.ConfigError(
             f"d_layers={d_layers} needs images of at least {2**d_layers} pixels, found {config.image_size}",
-            "Give a smaller one: --set d_layers=...",
+            "Give a smaller number: --set d_layers=1",
         )

@@ -1,4 +1,4 @@
-"""VAE for zoo: plain data, no torch."""
+"""The spec of VAE for zoo: plain data, without torch."""
 
 import zoo
 

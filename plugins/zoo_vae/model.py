@@ -25,12 +25,13 @@ class VAE(nn.Module):
         channels: zoo.Channels = 1
         latent_dim: zoo.LatentDim = 20
         widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=6)] = (32, 64)
-        """Feature maps from the image inwards; each layer halves the side."""
+        """Feature maps of the layers, beginning at the image. Each layer halves the side."""
         hidden: Annotated[int, Field(ge=1, le=4096)] = 256
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
         """Bernoulli for binary images; Gaussian, with one learned standard deviation for all pixels, for 8-bit ones."""
         batch_norm: bool = False
-        """After each convolution but the last. Not in the paper; deeper nets then learn at higher rates."""
+        """Whether there is batch norm after each convolution but the last. The paper does not have it. With it, deeper
+        nets learn at higher rates."""
         prior: Literal["standard", "fitted"] = "standard"
         """p(z) of the published model: N(0, I) as in training, or a Gaussian fitted to the codes of training images."""
 
@@ -43,7 +44,7 @@ class VAE(nn.Module):
         self.encoder = encoder(config, side)
         self.decoder = decoder(config, side)
         self.prior = (FittedPrior if config.prior == "fitted" else StandardPrior)(config.latent_dim)
-        # The best shared deviation is the reconstruction error itself; learning it sets the weight of the two terms.
+        # The best shared deviation is the error of reconstructions. It sets the weight of the two terms of the bound.
         self.log_scale = nn.Parameter(torch.tensor(-1.0)) if config.likelihood == "gaussian" else None
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +60,8 @@ class VAE(nn.Module):
         return gaussian_log_prob(x, output, self.log_scale.clamp_min(MIN_LOG_SCALE))
 
     def bound(self, x: Tensor, noise: zoo.AnyNoise) -> tuple[Tensor, Tensor]:
-        """What is trained: log p(x | z) for one draw of z and KL(q || N(0, I)), each (n,) nats (equation 10)."""
+        """The terms of the training loss: log p(x | z) for one draw of z, and KL(q || N(0, I)), each (n,) nats
+        (equation 10)."""
         log_likelihood, mu, log_var = self.terms(x, noise)
         return log_likelihood, kl_to_standard(mu, log_var)
 
@@ -69,7 +71,7 @@ class VAE(nn.Module):
         return log_likelihood - self.prior.kl(mu, log_var)
 
     def terms(self, x: Tensor, noise: zoo.AnyNoise) -> tuple[Tensor, Tensor, Tensor]:
-        """log p(x | z) for one draw of z, (n,) nats; and mu and log sigma^2 of the posterior that it came from."""
+        """log p(x | z) for one draw of z, (n,) nats; and mu and log sigma^2 of the posterior that z is drawn from."""
         x = self.quantised(x, noise)
         mu, log_var = self.posterior(x)
         z = mu + (0.5 * log_var).exp() * noise.normal(self.config.latent_dim)
@@ -102,17 +104,18 @@ class VAE(nn.Module):
         return self.decode(self.prior.draw(noise))
 
     def quantised(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
-        """8-bit values spread over their cells: a density bounds a probability (Theis et al. 2016, section 3.1)."""
+        """8-bit values plus uniform noise in their cells, so that a density bounds a probability (Theis et al. 2016,
+        section 3.1)."""
         return x if self.log_scale is None else (255 * x + noise.uniform(*x.shape[1:])) / 256
 
     def cells(self, x: Tensor) -> float:
-        """log of how many cells of the 8-bit grid fit into the unit cube: a density per cell is a probability."""
+        """log of the number of cells of the 8-bit grid in the unit cube. A density per cell is a probability."""
         return 0.0 if self.log_scale is None else x[0].numel() * math.log(256)
 
 
 LOG_2PI = math.log(2 * math.pi)
 MIN_LOG_SCALE = math.log(1 / 256)
-"""A deviation below one grey level would let flat pixels drive the density to infinity."""
+"""Smallest deviation. Below one grey level, pixels that never change would make the density infinite."""
 
 
 class StandardPrior(nn.Module):
@@ -123,7 +126,7 @@ class StandardPrior(nn.Module):
         self.d = d
 
     def watch(self, z: Tensor) -> None:
-        """There is nothing to fit."""
+        """Does nothing: this prior is fixed."""
 
     def draw(self, noise: zoo.AnyNoise) -> Tensor:
         """z ~ p(z), (n, d)."""
@@ -139,21 +142,21 @@ class StandardPrior(nn.Module):
 
 
 class FittedPrior(nn.Module):
-    """p(z) = N(m, S) with the moments of the codes z ~ q(z | x) of training images; N(0, I) before there were any.
+    """p(z) = N(m, S) with the moments of the codes z ~ q(z | x) of training images; N(0, I) before there are any.
 
-    The codes never quite fill the N(0, I) that the KL term pulls them to, and what the decoder makes of the empty
-    places is no image. Like a batch norm, this keeps running moments in training mode.
+    The KL term pulls the codes to N(0, I), but they never fill it, and the decoder makes no images of the empty parts.
+    In training mode this keeps running moments, like a batch norm.
     """
 
     mean: Tensor
     second: Tensor
-    """E z z^T, (d, d): its mean over batches is that of all codes, which is not so of S."""
+    """E z z^T, (d, d). Its mean over batches is that of all codes. For S that would not be true."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
         self.d = d
         self.momentum: float | None = 0.01
-        """Share of the latest batch in the running moments; None for a plain mean over all batches."""
+        """Weight of the last batch in the running moments; None for a plain mean over all batches."""
         self.register_buffer("mean", torch.zeros(d))
         self.register_buffer("second", torch.eye(d))
         self.batches = 0
@@ -164,7 +167,7 @@ class FittedPrior(nn.Module):
 
     @torch.no_grad()
     def watch(self, z: Tensor) -> None:
-        """Count the codes (n, d) of a batch in, in training mode."""
+        """Add the codes (n, d) of a batch to the moments, in training mode only."""
         if self.training:
             self.batches += 1
             rate = 1 / self.batches if self.momentum is None else self.momentum
@@ -191,7 +194,7 @@ class FittedPrior(nn.Module):
 
 
 MIN_VARIANCE = 1e-3
-"""Added to that of each fitted direction, lest codes without any make the density infinite."""
+"""Added to the variance in each direction, so that codes without variance do not make the density infinite."""
 
 
 def encoder(config: VAE.Config, side: int) -> nn.Sequential:

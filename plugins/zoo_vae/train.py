@@ -15,16 +15,17 @@ def train(
     lr: float = 1e-3,
     warmup: int = 0,
 ) -> None:
-    """Maximise the bound over encoder and decoder together; the step size falls to 0 along a half cosine.
+    """Maximise the bound over encoder and decoder together. The step size falls to 0 along a half cosine.
 
-    warmup: steps over which the KL term's weight rises from 0 to 1 (Bowman et al. 2016); 0 trains the bound throughout.
+    warmup: number of steps in which the weight of the KL term rises from 0 to 1 (Bowman et al. 2016); with 0 it is
+    always 1.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
     schedule = zoo.cosine(optimizer, steps)
     run.prepare(model=model, optimizer=optimizer, schedule=schedule, batches=batches)
 
     def settle(model: VAE, noise: zoo.Noise) -> None:
-        """Statistics of the nets, and of the codes, are those of training images."""
+        """One pass on training images: the nets and the prior need their statistics."""
         x = batches.at(int(noise.categorical(len(batches))[0]))
         model.bound(x, run.noise(len(x)))
 

@@ -1,4 +1,4 @@
-"""WGAN-GP for zoo: plain data, no torch."""
+"""The spec of WGAN-GP for zoo: plain data, without torch."""
 
 import zoo
 

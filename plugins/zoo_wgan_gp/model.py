@@ -1,7 +1,7 @@
 """WGAN-GP: Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville 2017, "Improved Training of Wasserstein GANs".
 
-The generator may have batch norm, the critic may not: the penalty is on the gradient at each image by itself, which
-batch norm would tie to its batch mates (section 4). Layer norm is its substitute there.
+The generator may have batch norm, but the critic may not. The penalty is on the gradient at each image by itself, and
+with batch norm that would depend on the other images of the batch (section 4). The critic has layer norm instead.
 """
 
 import math
@@ -15,20 +15,20 @@ import zoo
 
 
 class WGANGP(nn.Module):
-    """The published half: the generator G."""
+    """The published part: the generator G."""
 
     class Config(zoo.Config):
         image_size: Literal[16, 28, 32, 64] = 64
         channels: zoo.Channels = 3
         latent_dim: zoo.LatentDim = 128
         architecture: Literal["dcgan", "resnet"] = "dcgan"
-        """Strided convolutions; or residual blocks: appendix F's net up to 32x32, the authors' "good" net for 64x64."""
+        """Strided convolutions, or residual blocks: appendix F's net up to 32x32, the authors' "good" net for 64x64."""
         width: zoo.Width = 64
-        """Feature maps next to the image, in G and critic; the authors' is 128 for 32x32, else 64."""
+        """Feature maps of the layer next to the image, in G and the critic: in the authors' 128 for 32x32, else 64."""
         kernel: Literal[4, 5] = 5
-        """Of strided convolutions: 5 as the authors', or 4, which divides the stride and is less work."""
+        """Side of the kernels of strided convolutions: 5 as the authors', or 4, a multiple of the stride and faster."""
         batch_norm: bool = True
-        """In G; the authors' net for 28x28 has none."""
+        """Whether G has batch norm. The authors' net for 28x28 has none."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class WGANGP(nn.Module):
 
 
 class Critic(nn.Module):
-    """D: (n, c, h, w) in [-1, 1] -> (n,), any real number; only differences mean something. Only training needs it."""
+    """D: (n, c, h, w) in [-1, 1] -> (n,) real numbers. Only their differences mean something. Only training needs D."""
 
     def __init__(self, config: WGANGP.Config, *, layer_norm: bool = False) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ Norm = Callable[[int], nn.Module]
 
 
 def dcgan_generator(config: WGANGP.Config) -> nn.Sequential:
-    """From 4x4 upwards by transposed convolutions; for 28x28, 8x8 is cut to 7x7 on the way."""
+    """Transposed convolutions from 4x4 up to the image. For 28x28, a map of 8x8 is cut to 7x7."""
     widths, norm = dcgan_widths(config), generator_norm(config)
     top = widths[-1]
     layers = [he(nn.Linear(config.latent_dim, 16 * top)), nn.Unflatten(1, (top, 4, 4)), norm(top), nn.ReLU()]
@@ -75,7 +75,7 @@ def dcgan_generator(config: WGANGP.Config) -> nn.Sequential:
 
 
 def dcgan_critic(config: WGANGP.Config, norm: Norm) -> nn.Sequential:
-    """Strided convolutions with LeakyReLU 0.2, no norm at the first."""
+    """Strided convolutions with LeakyReLU 0.2. The first has no norm."""
     widths = dcgan_widths(config)
     side: int = config.image_size
     layers: list[nn.Module] = []
@@ -87,7 +87,7 @@ def dcgan_critic(config: WGANGP.Config, norm: Norm) -> nn.Sequential:
 
 
 def resnet_generator(config: WGANGP.Config) -> nn.Sequential:
-    """Pre-activation blocks, each doubling the side; then batch norm, ReLU and a 3x3 convolution to the image."""
+    """Pre-activation blocks that double the side, then batch norm, ReLU and a 3x3 convolution to the image."""
     widths, norm = resnet_widths(config), generator_norm(config)
     top, start = widths[-1], 7 if config.image_size == 28 else 4
     layers = [glorot(nn.Linear(config.latent_dim, top * start**2)), nn.Unflatten(1, (top, start, start))]
@@ -97,7 +97,8 @@ def resnet_generator(config: WGANGP.Config) -> nn.Sequential:
 
 
 def resnet_critic(config: WGANGP.Config, norm: Norm) -> nn.Sequential:
-    """64x64: four blocks down to 4x4. Smaller: two blocks down, two plain ones, and the mean over places."""
+    """For 64x64, four blocks that halve the side to 4x4. For smaller images, two blocks that halve it, two that do not,
+    and the mean over positions."""
     if config.image_size == 64:
         widths = resnet_widths(config)
         layers = [glorot(nn.Conv2d(config.channels, widths[0], 3, 1, 1))]
@@ -110,12 +111,12 @@ def resnet_critic(config: WGANGP.Config, norm: Norm) -> nn.Sequential:
 
 
 def dcgan_widths(config: WGANGP.Config) -> list[int]:
-    """From the image inwards, one for each halving of the side: 64 -> [w, 2w, 4w, 8w]."""
+    """Feature maps from the image inwards, one number for each halving of the side: 64 -> [w, 2w, 4w, 8w]."""
     return [config.width * 2**i for i in range((config.image_size - 1).bit_length() - 2)]
 
 
 def resnet_widths(config: WGANGP.Config) -> list[int]:
-    """From the image inwards, one more than the side is halved."""
+    """Feature maps from the image inwards, one number more than there are halvings of the side."""
     if config.image_size == 64:
         return [config.width * factor for factor in (1, 2, 4, 8, 8)]
     return [config.width] * (4 if config.image_size == 32 else 3)
@@ -152,7 +153,7 @@ def residual(inputs: int, outputs: int, norm: Norm, resample: Literal["up", "dow
 
 
 def first_residual(channels: int, width: int) -> Sum:
-    """A block down from an image, which is neither normalised nor cut off at 0."""
+    """A block that halves the side of an image. The image itself gets no norm and no ReLU."""
     first, second = he(nn.Conv2d(channels, width, 3, 1, 1)), he(nn.Conv2d(width, width, 3, 1, 1))
     skip = nn.Sequential(nn.AvgPool2d(2), glorot(nn.Conv2d(channels, width, 1)))
     return Sum(nn.Sequential(first, nn.ReLU(), second, nn.AvgPool2d(2)), skip)
@@ -165,17 +166,17 @@ def up(inputs: int, outputs: int, config: WGANGP.Config) -> nn.ConvTranspose2d:
 
 
 def he(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """Before a ReLU: variance 4 / (fan in + fan out)."""
+    """Initialise a layer before a ReLU: variance 4 / (fan in + fan out)."""
     return initialise(layer, 4)
 
 
 def glorot(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """On a skip or at the end: variance 2 / (fan in + fan out)."""
+    """Initialise a layer on a skip or at the end: variance 2 / (fan in + fan out)."""
     return initialise(layer, 2)
 
 
 def initialise(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, gain: int) -> nn.Module:
-    """Uniform weights, biases 0, as the authors'. A stride divides the fan of the larger side, which comes first."""
+    """Uniform weights and biases 0, as the authors'. A stride divides the fan of the larger side, which comes first."""
     larger, smaller = (size * layer.weight[0, 0].numel() for size in layer.weight.shape[:2])
     stride = 1 if isinstance(layer, nn.Linear) else math.prod(layer.stride)
     bound = math.sqrt(3 * gain / (larger / stride + smaller))

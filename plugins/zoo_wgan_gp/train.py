@@ -1,4 +1,4 @@
-"""Algorithm 1: n_critic steps of the critic, each on images, latents and places of its own, then one of G."""
+"""Algorithm 1: n_critic steps of the critic, each with new images, latents and points between, then one step of G."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ def train(
     layer_norm: bool = False,
     dequantize: bool = False,
 ) -> None:
-    """Train G against a critic; `steps` counts those of G. lr, beta1 and beta2 are Adam's, for both nets (appendix E).
+    """Train G against a critic. `steps` counts G's steps. lr, beta1 and beta2 are Adam's, for both nets (appendix E).
 
     penalty: the paper's lambda. decay: the share of the run, at its end,
     over which lr falls linearly to 0; 1 in appendix F. layer_norm: in the critic.
@@ -63,7 +63,7 @@ def train(
 
 
 def gradient_norm(D: nn.Module, x: Tensor, x_tilde: Tensor, epsilon: Tensor) -> Tensor:
-    """||grad D|| at a point between each real and made image, (n,), in float32 and differentiable in D's weights.
+    """||grad D|| at a point between each real and generated image, (n,), in float32, differentiable in D's weights.
 
     epsilon: (n, 1, 1, 1) in (0, 1), one for each image (section 4).
     """
@@ -74,4 +74,4 @@ def gradient_norm(D: nn.Module, x: Tensor, x_tilde: Tensor, epsilon: Tensor) -> 
 
 
 EPSILON = 1e-12
-"""Inside the root, whose slope at 0 is infinite."""
+"""Added inside the root, whose slope at 0 is infinite."""

@@ -109,21 +109,22 @@ def test_the_readme_says_every_fact(card: Path) -> None:
         "![Samples at seed 0, not picked](samples.png)",
         FACTS.summary,
         "12,345 images of somebody/faces (train split) for 6,789 steps of 48: 26.4 passes over the data",
-        "90 minutes on CPU (Abacus, 2 threads)",
+        "The training took 90 minutes on CPU (Abacus, 2 threads)",
         'zoo.load("dcgan-tiny").sample(16, seed=0)',
         "16x16 RGB",
         "float32 safetensors",
         read_config(card).weights.sha256[:16],
         "| cost on GPU (Abacus 2) | 1,234,567 parameters, 4.9 MB on disk; "
-        "16 images in 0.12 s, loaded and warm; 765.4 MB of memory",
+        "16 images in 0.12 s with the card loaded, after a first try; at most 765.4 MB of memory",
         "| sliced wasserstein | 12.35 | training images: 3.142; the paper: 9 "
         "| lower | 1,500 images of somebody/faces, test | 128 patches of 7x7; seed 3 |",
         "| elbo | -95.12 ± 0.31 nats | none | higher | 900 images of somebody/faces, test "
         r"| one draw of z \| binary images; seed 5 |",
-        "± is the standard error",
-        "Features: judge-drawn, sha256 `a1a1a1a1a1a1a1a1…`; images by hand; statistics of 2,345 real images",
+        "The number after ± is the standard error",
+        "The features are those of judge-drawn, sha256 `a1a1a1a1a1a1a1a1…`. Images are resized: by hand. "
+        "The statistics are of 2,345 real images",
         "sha256 `b2b2b2b2b2b2b2b2…`",
-        "Measured in 7 minutes on CPU (Abacus, 3 threads) with timm 1.2.3, commit c0ffee.",
+        "The figures were measured in 7 minutes on CPU (Abacus, 3 threads) with timm 1.2.3, commit c0ffee.",
         "zoo verify dcgan-tiny",
         "zoo train dcgan-celeba --data somebody/faces --out runs/larger --set width=99 --steps 123456",
         "zoo train dcgan-celeba --data somebody/faces --out runs/dcgan-tiny",
@@ -140,7 +141,7 @@ def test_the_readme_says_every_fact(card: Path) -> None:
 
 def test_the_readme_reads_from_the_picture_to_the_citation(card: Path) -> None:
     text = render(card)
-    order = ["samples.png", FACTS.summary, "Trained on", "```python", "## Figures", "## Training", "## Limits"]
+    order = ["samples.png", FACTS.summary, "It was trained on", "```python", "## Figures", "## Training", "## Limits"]
     places = [text.index(words) for words in [*order, "## Data and licence", "## Citation"]]
     assert places == sorted(places)
 
@@ -207,7 +208,7 @@ def test_a_named_licence_needs_no_further_words(card: Path) -> None:
 def test_a_card_without_figures_or_limits_says_so_and_still_parses(card: Path) -> None:
     write_facts(card, FACTS.model_copy(update={"metrics": [], "evaluation": None, "costs": [], "limits": []}))
     text = (card / "README.md").read_text()
-    assert "Not evaluated yet" in text
+    assert "This card has no figures yet" in text
     assert "## Limits" not in text
     assert "±" not in text
     data = ModelCard(text).data
@@ -540,7 +541,7 @@ def test_a_converted_card_says_whose_weights_it_holds_and_claims_no_training(nam
     assert facts.origin.source in readme
     assert "## Training" not in readme
     assert "zoo train" not in readme
-    with pytest.raises(zoo.InputError, match="was not trained here"):
+    with pytest.raises(zoo.InputError, match="zoo did not train"):
         zoo.evaluate(name, progress=False)
 
 

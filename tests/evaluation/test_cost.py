@@ -23,7 +23,7 @@ def test_a_cost_is_measured_on_the_card_itself(tiny_card: Path) -> None:
 
 def test_a_card_that_does_not_load_has_no_cost_but_a_reason(tiny_card: Path) -> None:
     (tiny_card / "model.safetensors").unlink()
-    with pytest.raises(zoo.ZooError, match=r"cost could not be measured: .*no such file"):
+    with pytest.raises(zoo.ZooError, match=r"cost of the card could not be measured: .*no such file"):
         cost.cost(tiny_card, "cpu")
 
 

@@ -495,7 +495,7 @@ def test_neighbours_are_shown_below_each_sample_and_never_inside_a_card(tmp_path
     inside = hub.locate("dcgan-celeba") / "near.png"
     with pytest.raises(zoo.InputError, match="inside a card"):
         zoo.evaluate(card, data=data, neighbours=inside, progress=False)
-    with pytest.raises(zoo.InputError, match="no picture file"):
+    with pytest.raises(zoo.InputError, match="not the name of a picture file"):
         zoo.evaluate(card, data=data, neighbours=tmp_path / "near.txt", progress=False)
     with pytest.raises(zoo.InputError, match="makes no images"):
         zoo.evaluate(make_card("judge", tmp_path / "judge"), data=data, neighbours=tmp_path / "n.png", progress=False)

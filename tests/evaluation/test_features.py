@@ -214,7 +214,7 @@ def test_inception_whose_weights_cannot_be_fetched_says_so(monkeypatch: pytest.M
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(zoo.InputError, match="inception") as caught:
         find_backbone("inception", torch.device("cpu"))
-    assert "torch-fidelity fetches its weights once" in str(caught.value.hint)
+    assert "torch-fidelity downloads its weights at the first use" in str(caught.value.hint)
 
 
 def test_the_digest_of_a_network_tells_one_weight_from_another() -> None:

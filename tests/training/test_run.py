@@ -290,7 +290,7 @@ def test_a_run_with_broken_checkpoints_alone_does_not_begin_anew(tmp_path: Path)
         pass
     for path in checkpoints.found(tmp_path):
         (path / "manifest.json").unlink()
-    with pytest.raises(TrainingError, match="none of its 2 checkpoints is whole"):
+    with pytest.raises(TrainingError, match="none of its 2 checkpoints is complete"):
         resumed(tmp_path)
 
 
@@ -313,7 +313,9 @@ def test_a_run_with_other_parts_does_not_resume(tmp_path: Path) -> None:
         pass
     run = Run(tmp_path, device="cpu", progress=False, resume=True)
     run.prepare(model=Toy(), critic=Toy())
-    with pytest.raises(TrainingError, match=r"holds \['model', 'optimizer'\], this run has \['critic', 'model'\]"):
+    with pytest.raises(
+        TrainingError, match=r"the parts \['model', 'optimizer'\], but this run has \['critic', 'model'\]"
+    ):
         next(run.steps(5))
 
 
@@ -322,7 +324,7 @@ def test_a_run_with_other_parts_does_not_resume(tmp_path: Path) -> None:
 
 def test_a_deadline_stops_after_a_step_that_is_saved(tmp_path: Path) -> None:
     run, model = toy_run(tmp_path, save_every=100, deadline=time.monotonic())
-    with pytest.raises(OutOfTime, match=r"(?s)stopped at step 1 of 9: the time is up.*resume the run") as caught:
+    with pytest.raises(OutOfTime, match=r"(?s)stopped at step 1 of 9: the time is up.*--resume") as caught:
         for _ in walk(run, model, 9):
             pass
     assert (caught.value.step, caught.value.total) == (1, 9)

@@ -78,7 +78,7 @@ def test_a_card_that_was_moved_still_loads(run_folder: Path, tmp_path: Path) -> 
 
 
 def test_a_config_for_other_channels_than_the_recipe_prepares_is_refused(faces: Path, tmp_path: Path) -> None:
-    with pytest.raises(zoo.ConfigError, match=r"(?s)channels=1 does not fit.*prepares RGB images"):
+    with pytest.raises(zoo.ConfigError, match="channels=1 does not fit RGB images"):
         train(tmp_path / "run", faces, channels=1)
     assert not (tmp_path / "run").exists()
 
@@ -171,7 +171,7 @@ def test_weights_that_do_not_survive_half_precision_are_stored_whole(
     kind: type, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zoo_dcgan.model.DCGAN", kind)
-    with pytest.warns(UserWarning, match=r"dcgan-faces\d+ is stored as float32: as float16 its results differ by"):
+    with pytest.warns(UserWarning, match=r"dcgan-faces\d+ are stored as float32, not as float16: .* differ by"):
         model = train(tmp_path / "run", faces, ema=0.0, weights="float16")
     assert model.card.weights.dtype == "float32"
     assert read_facts(tmp_path / "run").training.settings["weights"] == "float32"
@@ -432,13 +432,13 @@ def test_a_run_is_not_resumed_with_other_images(
     before, data = contents(run_folder), tmp_path / faces.name
     shutil.copytree(faces, data)
     change(data)
-    with pytest.raises(DataError, match=r"(?s)not the data this run was begun with.*48 images then.*same data"):
+    with pytest.raises(DataError, match=r"(?s)the run was begun with other data.*48 images then.*same data"):
         train(run_folder, data, resume=True, **SAME | {"steps": 6})
     assert contents(run_folder) == before
 
 
 def test_a_limit_makes_other_data_of_the_same_folder(run_folder: Path, faces: Path) -> None:
-    with pytest.raises(DataError, match="48 images then, 40 now"):
+    with pytest.raises(DataError, match="48 images then, and has 40 now"):
         train(run_folder, faces, resume=True, limit=40, **SAME | {"steps": 6})
 
 
@@ -508,6 +508,6 @@ def test_a_card_of_own_data_has_a_name_of_its_own(faces: Path, tmp_path: Path) -
     named = train(tmp_path / "named", faces, card_name="my-faces")
     assert named.name == "my-faces"
     assert "zoo train dcgan-celeba" in (tmp_path / "named" / "README.md").read_text()
-    with pytest.raises(ConfigError, match="card name 'My Faces' must be lower-case words"):
+    with pytest.raises(ConfigError, match="(?s)card name 'My Faces' is not made of.*--card-name"):
         train(tmp_path / "other", faces, card_name="My Faces")
     assert not (tmp_path / "other").exists()

@@ -1,1 +1,1 @@
-"""Images of a data set, decoded and in batches."""
+"""Data sets: their images decoded, and in batches."""

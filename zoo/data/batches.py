@@ -1,4 +1,4 @@
-"""A data set as endless batches, augmented, on the device."""
+"""A data set as endless batches on the device, with augmentation."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,12 +15,13 @@ Filter = Callable[[Tensor], Tensor]
 
 
 class Batches:
-    """Endless shuffled batches, on the device, in [0, 1].
+    """Endless shuffled batches on the device, with values in [0, 1].
 
-    Batch number k is a function of the seed and k alone, so a resumed run sees exactly the batches it would have seen;
-    several processes share it. `batch_size` counts the images of all of them.
-    `next()` gives, by kind: images x; labelled (x, y); attributes (x, a); pairs (x, y), input first; unpaired (a, b),
-    one batch of each domain, each shuffled by itself.
+    Batch number k depends on the seed and k alone, so a resumed run sees the batches that it would have seen without
+    the stop. Several processes share each batch, and `batch_size` counts the images of all of them.
+    What `next()` gives depends on the kind. images: x. labelled: (x, y). attributes: (x, a). pairs: (x, y), the input
+    first. unpaired: (a, b), one batch of each domain, and each domain is shuffled by itself.
+    Raises DataError if the data set does not have what the kind needs, or not enough images for a batch.
     """
 
     def __init__(
@@ -39,17 +40,27 @@ class Batches:
         world: int = 1,
     ) -> None:
         if kind == "pairs" and filter is None and dataset.inputs is None:
-            raise DataError(f"{dataset.source}: pairs need an input column or an input filter")
+            raise DataError(
+                f"{dataset.source}: pairs need a column with the inputs, or an input filter",
+                "Say which column holds the inputs: --column input=NAME",
+            )
         if kind in LABELS and dataset.labels is None:
-            raise DataError(f"{dataset.source}: {kind} batches need its {LABELS[kind]} column")
+            raise DataError(
+                f"{dataset.source}: {kind} batches need a column of the kind {LABELS[kind]!r}",
+                f"Say which column it is: --column {LABELS[kind]}=NAME",
+            )
         self._domains = domain_rows(dataset, kind)
         available = min(len(rows) for rows in self._domains)
         if not 1 <= batch_size <= available:
             whose = "which has" if len(self._domains) == 1 else "whose smaller domain has"
-            hint = f"Give --batch-size {available} or less, or more images." if available else None
-            raise DataError(f"batch size {batch_size} does not fit {dataset.source}, {whose} {available} images", hint)
+            hint = f"Give a smaller batch, --batch-size {available}, or a data set with more images."
+            found = f"the batch size {batch_size} does not fit {dataset.source}, {whose} {available} images"
+            raise DataError(found, hint if available else "Give a data set with images in both domains.")
         if batch_size % world:
-            raise DataError(f"a batch of {batch_size} cannot be shared equally by {world} processes")
+            raise DataError(
+                f"{world} processes cannot share a batch of {batch_size} images equally",
+                f"Give a multiple of {world}: --batch-size {world * (batch_size // world + 1)}",
+            )
         self.dataset, self.kind, self.batch_size, self.preparation = dataset, kind, batch_size, preparation
         self.seed, self.flip, self.jitter, self.filter, self.device = seed, flip, jitter, filter, torch.device(device)
         self.rank, self.world = rank, world
@@ -61,7 +72,7 @@ class Batches:
         self._orders: dict[int, tuple[int, Tensor]] = {}
 
     def __len__(self) -> int:
-        """Batches in one pass over the data (over the larger domain); a last, smaller one is left out."""
+        """Number of batches in one pass over the data, or over the larger domain. A last, smaller batch is left out."""
         return max(len(rows) for rows in self._domains) // self.batch_size
 
     def __iter__(self) -> Iterator[Any]:
@@ -75,18 +86,18 @@ class Batches:
         return {"consumed": self.consumed, "images": len(self.dataset), "data": self.dataset.fingerprint}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there. DataError when the images are not those that the state was taken with."""
+        """Go on from a state. DataError if the images are not those that the state belongs to."""
         if state.get("data", self.dataset.fingerprint) != self.dataset.fingerprint:
             raise DataError(
-                f"{self.dataset.source}: not the data this run was begun with "
-                f"({state['images']} images then, {len(self.dataset)} now, by content not the same)",
-                "Resume with the same data, or begin anew in another --out.",
+                f"{self.dataset.source}: the run was begun with other data. It had {state['images']} images then, and "
+                f"has {len(self.dataset)} now, with another content",
+                "Resume with the same data, or begin a new run in another folder: --out FOLDER",
             )
         self.consumed = int(state["consumed"])
 
     def at(self, number: int) -> Any:
         """Batch `number` of the endless stream."""
-        # Every process augments the whole batch and keeps its share: what is drawn does not depend on their number.
+        # Every process augments the whole batch and keeps its share, so the draws do not depend on their number.
         draws = torch.Generator().manual_seed(_mix(self.seed, number, 0))
         mine = slice(self.rank, None, self.world)
         rows = [self._rows(number, domain) for domain in range(len(self._domains))]
@@ -103,7 +114,7 @@ class Batches:
     def _augmented(self, rows: Tensor, draws: torch.Generator) -> Tensor:
         x = self._images[rows]
         if self._inputs is not None:
-            # Both halves of a pair go through one augmentation, so that they stay aligned.
+            # Both images of a pair get the same augmentation, so that they still fit together.
             x = torch.cat([self._inputs[rows], x], dim=1)
         x = augment(moved(x, self.device).float() / 255, draws, flip=self.flip, jitter=self.jitter)
         if self.preparation.binarize:
@@ -111,7 +122,7 @@ class Batches:
         return x.contiguous(memory_format=torch.channels_last)
 
     def _rows(self, number: int, domain: int) -> Tensor:
-        """Indices of a batch: a fresh permutation of the domain each pass."""
+        """Indices of a batch, from a new permutation of the domain in each pass."""
         rows = self._domains[domain]
         epoch, place = divmod(number, len(rows) // self.batch_size)
         if self._orders.get(domain, (-1,))[0] != epoch:
@@ -122,14 +133,14 @@ class Batches:
 
 
 def moved(x: Tensor, device: torch.device) -> Tensor:
-    """On the device. The host does not wait for it: from pinned memory a GPU copies while the host goes on."""
+    """The tensor on the device. The host does not wait: a GPU copies from pinned memory while the host goes on."""
     if device.type == "cuda" and x.device.type == "cpu":
         x = x.pin_memory()
     return x.to(device, non_blocking=True)
 
 
 def domain_rows(dataset: Dataset, kind: str) -> list[Tensor]:
-    """Indices of the images of each domain; all images are one, unless the batches are unpaired."""
+    """Indices of the images of each domain. Without unpaired batches all images are one domain."""
     if kind != "unpaired" or dataset.labels is None:
         return [torch.arange(len(dataset))]
     return [(dataset.labels == domain).nonzero().flatten() for domain in (0, 1)]
@@ -141,10 +152,11 @@ def _mix(*numbers: int) -> int:
 
 
 def augment(x: Tensor, draws: torch.Generator, *, flip: bool, jitter: bool) -> Tensor:
-    """Per image: mirror half of them; jitter shifts by up to 15/256 of the side, as far as the window of pix2pix moves
-    (appendix 6.2).
+    """Augment each image by itself. flip: mirror half of the images. jitter: shift each by up to 15/256 of the side,
+    the reach of the random crop in pix2pix (appendix 6.2).
 
-    Shifted, not enlarged and cut: between pixels an enlarged image is blurred, and a model learns what it is shown.
+    The paper enlarges an image and cuts it. Here it is only shifted: an enlarged image is blurred, and the model would
+    learn to make blurred images.
     """
     n, _, height, width = x.shape
     if flip:
@@ -158,7 +170,7 @@ def augment(x: Tensor, draws: torch.Generator, *, flip: bool, jitter: bool) -> T
 
 
 def _shifted(n: int, side: int, draws: torch.Generator) -> Tensor:
-    """(n, side): for each image the places along one side that a random shift brings in, reflected at the border."""
+    """(n, side): for each image, which pixels along one side a random shift takes. They are reflected at the border."""
     reach = min(round(side * 15 / 256), side - 1)
     places = (torch.arange(side) + torch.randint(-reach, reach + 1, (n, 1), generator=draws)).abs()
     return torch.where(places < side, places, 2 * (side - 1) - places)

@@ -1,9 +1,9 @@
-"""Decoded images on disk, so that a data set is decoded once and not at every start.
+"""Decoded images on the disk, so that a data set is decoded once and not at every start.
 
-A file is named after all that decides about its content, and holds a checksum and then the bytes of the images:
-whatever has changed has another name, and whatever is damaged is found out and decoded anew. ZOO_CACHE names the
-folder; "off" turns the cache off. Nothing in it is ever needed: it may be deleted at any time, and a disk that cannot
-take it costs a warning.
+The name of a file follows from all that its content depends on. So changed data have another name. The file holds a
+checksum and then the bytes of the images, so a damaged file is recognised, and its images are decoded again. ZOO_CACHE
+names the folder of the cache; "off" turns it off. The folder may be deleted at any time. If it cannot be written, there
+is only a warning.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from torch import Tensor
 from zoo.files import TEMPORARY, sweep, to_json, write_atomically
 
 CHECKSUM = 32
-"""Bytes of the sha256 at the head of a file."""
+"""Bytes of the sha256 at the start of a file."""
 UNUSED = 30 * 86_400
 """Seconds after which a file that no run has read is removed."""
 
 
 def location() -> Path | None:
-    """The cache folder: $ZOO_CACHE, else zoo/data under $XDG_CACHE_HOME or ~/.cache. None when there is to be none."""
+    """The cache folder: $ZOO_CACHE, else zoo/data under $XDG_CACHE_HOME or ~/.cache. None if the cache is off."""
     given = os.environ.get("ZOO_CACHE")
     if given == "off":
         return None
@@ -36,19 +36,19 @@ def location() -> Path | None:
             return Path(given).expanduser()
         base = Path(os.environ.get("XDG_CACHE_HOME", ""))
         return (base if base.is_absolute() else Path.home() / ".cache") / "zoo" / "data"
-    except RuntimeError:  # nobody's home
+    except RuntimeError:  # there is no home folder
         return None
 
 
 def key(**facts: object) -> str:
-    """A name for what these facts (JSON) lead to."""
+    """A name that follows from these facts (JSON)."""
     return hashlib.sha256(to_json(facts).encode()).hexdigest()
 
 
 def listing(folder: Path) -> str:
-    """Hex digest of every file in a folder: path, size, and times of writing and of any change to the file.
+    """Hex digest over every file in a folder: path, size, and the times of the last write and of the last change.
 
-    The second time cannot be set: it tells a file that was replaced by another of the same size and date.
+    Programs cannot set the second time. So it shows that a file was replaced by another of the same size and date.
     """
     digest = hashlib.sha256()
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -63,7 +63,7 @@ def listing(folder: Path) -> str:
 
 
 def read(name: str, shape: tuple[int, ...]) -> Tensor | None:
-    """The uint8 tensor of that name and shape, or None if it is not there or not whole."""
+    """The uint8 tensor of that name and shape; None if it is not there or damaged."""
     folder = location()
     if folder is None:
         return None
@@ -76,7 +76,7 @@ def read(name: str, shape: tuple[int, ...]) -> Tensor | None:
             values = np.empty(size, dtype=np.uint8)
             if file.readinto(values.data) != size or _checksum(name, values) != checksum:
                 return None
-        with suppress(OSError):  # a cache that may only be read
+        with suppress(OSError):  # the cache may be read-only
             os.utime(path)
     except OSError:
         return None
@@ -84,7 +84,7 @@ def read(name: str, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def write(name: str, images: Tensor) -> None:
-    """Keep a uint8 tensor under that name, whole or not at all. A failure is a warning."""
+    """Store a uint8 tensor under that name. A file appears only once it is complete. If this fails, zoo warns."""
     folder = location()
     if folder is None:
         return
@@ -100,21 +100,24 @@ def write(name: str, images: Tensor) -> None:
         _tidy(folder)
     except OSError as error:
         reason = error.strerror or str(error)
-        message = f"decoded images are not kept in {folder}: {reason}; ZOO_CACHE names another folder, or 'off'"
+        message = (
+            f"decoded images cannot be stored in {folder}: {reason}. They are decoded again at the next start. "
+            "Set ZOO_CACHE to another folder, or to 'off'"
+        )
         warnings.warn(message, stacklevel=2)
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what no run has read for long, and what a killed process left behind."""
+    """Remove files that no run has read for 30 days, and files that a killed process left behind."""
     sweep(folder)
     for path in folder.glob("*.images"):
-        with suppress(FileNotFoundError):  # another process tidies too
+        with suppress(FileNotFoundError):  # another process may have removed it
             if not path.name.startswith(TEMPORARY) and time.time() - path.stat().st_mtime > UNUSED:
                 path.unlink()
 
 
 def _checksum(name: str, values: "np.typing.NDArray[np.uint8]") -> bytes:
-    """Of the name as well: a file under another's name is no file of that name."""
+    """The checksum covers the name too, so a file that was renamed does not match."""
     digest = hashlib.sha256(name.encode())
     digest.update(values.data)
     return digest.digest()

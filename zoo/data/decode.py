@@ -1,4 +1,4 @@
-"""Images of a data set, each decoded once through the checked door: then they lie in the cache."""
+"""Decodes and checks the images of a data set, each once. After that they are in the cache."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,30 +16,35 @@ from zoo.family.spec import Preparation
 from zoo.images import crop_and_resize, decode_image
 
 DECODING = 1
-"""Version of what an encoded image becomes: a new number for any change of it, lest old images come from the cache."""
+"""Version of the decoding. Any change of the result needs a new number, so that no old images come from the cache."""
 
 
 def state(folder: Path | None) -> str:
-    """Changes whenever a file of a local source does; what the Hub gives has a fingerprint of its own."""
+    """A text that changes whenever a file of a local folder changes. Empty for data of the Hub: they have a fingerprint
+    of their own."""
     return "" if folder is None else cache.listing(folder)
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Images of a split, each decoded once: then they lie in the cache."""
+    """Decodes the images of a split. Each is decoded once and then comes from the cache."""
 
     source: str
     folder: Path | None
-    """That the source names; None for one on the Hub."""
+    """Folder that the source names; None for a data set on the Hub."""
     state: str
-    """Of the source's files before anything was read."""
+    """State of the folder's files before any of them was read."""
     rows: Any
-    """Of the whole split."""
+    """All rows of the split."""
     preparation: Preparation
     progress: bool
 
     def images(self, column: str, picked: Tensor) -> Tensor:
-        """uint8 (n, c, size, size) of the rows picked by number: from the whole split or themselves, once decoded."""
+        """uint8 (n, c, size, size): the images of the rows with these numbers.
+
+        The cache may hold the images of the whole split, or those of just these rows. If it has neither, they are
+        decoded and stored.
+        """
         side, channels = self.preparation.size, self.preparation.channels
         everything = len(picked) == len(self.rows)
         found = cache.read(self._key(column, None), (len(self.rows), channels, side, side))
@@ -51,12 +56,15 @@ class Decoder:
             return found
         rows = self.rows if everything else self.rows.select(picked.tolist())
         images = _decode(rows, column, self.preparation, self.source, self.progress)
-        if state(self.folder) == self.state:  # else files changed meanwhile, and nobody knows what was read
+        if state(self.folder) == self.state:  # else files have changed, and it is not known which content was read
             cache.write(name, images)
         return images
 
     def _key(self, column: str, picked: Tensor | None) -> str:
-        """All that decides about the images. The library's fingerprint knows the files of a folder by date alone."""
+        """The name for the cache, from all that the images depend on.
+
+        The fingerprint of the library sees of a folder's files only their dates, so their state is added.
+        """
         return cache.key(
             decoding=DECODING,
             pillow=version("pillow"),
@@ -81,18 +89,19 @@ def _decode(rows: Any, column: str, preparation: Preparation, source: str, progr
 def _decode_one(cell: Any, preparation: Preparation, where: str) -> "np.typing.NDArray[np.uint8]":
     if not isinstance(cell, dict) or not (cell.get("bytes") or cell.get("path")):
         raise DataError(
-            f"{where} is no image, but {type(cell).__name__}", "Name the image column: --column image=NAME."
+            f"{where} is not an image but {type(cell).__name__}", "Give the column of the images: --column image=NAME"
         )
     if cell.get("path"):
         where += f" ({cell['path']})"
     try:
         picture = decode_image(cell["bytes"] or Path(cell["path"]).read_bytes(), where)
     except (ZooError, OSError) as error:
-        raise DataError(f"data: broken image: {error}", "Remove or replace that file, then run again.") from error
+        hint = "Remove or replace that file. Then give the same command again."
+        raise DataError(f"data: broken image: {error}", hint) from error
     if min(picture.size) * preparation.crop * 2 < preparation.size:
         raise DataError(
             f"{where}: {picture.width}x{picture.height} pixels are too few for {preparation.size}x{preparation.size}",
-            "Give larger images, or a smaller --image-size.",
+            "Give larger images, or train for a smaller size: --image-size SIZE",
         )
     return crop_and_resize(picture, preparation)
 

@@ -1,4 +1,4 @@
-"""What a data set is, and how it is read: anything `datasets.load_dataset` reads, its images decoded into uint8."""
+"""Reads a data set: anything that `datasets.load_dataset` reads. The images are decoded to uint8."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ from zoo.errors import DataError, did_you_mean
 from zoo.family.spec import Preparation
 
 LABELS = {"labelled": "label", "attributes": "attributes", "unpaired": "domain"}
-"""Batch kind -> the entry of a recipe's `columns` that names its labels."""
+"""Kind of batch -> the key in a recipe's `columns` that names the column of labels."""
 
 DATA_FILES = {".parquet", ".arrow"}
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -26,14 +26,14 @@ IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
 
 @dataclass(frozen=True)
 class Dataset:
-    """Decoded images with what belongs to them. All tensors have one row per image."""
+    """Decoded images with their inputs and labels. All tensors have one row for each image."""
 
     source: str
     split: str
     images: Tensor
-    """uint8 (n, c, h, w); for pairs of two columns the targets."""
+    """uint8 (n, c, h, w). For pairs of two columns these are the targets."""
     inputs: Tensor | None = None
-    """uint8 (n, c, h, w): the other half of each pair, when the data set has one."""
+    """uint8 (n, c, h, w): the inputs of pairs, if the data set has a column of them."""
     labels: Tensor | None = None
     """int64 (n,): classes, or domains 0 and 1; float (n, k) of 0 and 1 for attributes."""
     names: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of all that a run sees; a resumed run must find the same."""
+        """Hex digest of all images and labels. A resumed run must find the same."""
         digest = hashlib.sha256()
         for part in (self.images, self.inputs, self.labels):
             if part is not None:
@@ -63,13 +63,15 @@ def load_dataset(
     limit: int | None = None,
     progress: bool = False,
 ) -> Dataset:
-    """Every image of one split, cropped and resized by `preparation`.
+    """All images of one split, cropped and resized as `preparation` says.
 
-    source: a Hub data set name, or a folder: of images (with or without a folder per class), or of parquet files.
-    columns: which column is `image`, `label`, `attributes` (comma-separated), `input` (the given half of a pair) or
-    `domain`: two values that part the images of an unpaired set, the smaller the first domain; or two true/false
-    columns (comma-separated), each true in its domain, images of neither or both being left out.
-    Raises DataError naming the source, the column or the image at fault.
+    source: the name of a data set on the Hub; or a folder of images (with or without a folder for each class); or a
+    folder of parquet files. limit: only so many images, the first ones.
+    columns: which columns are the `image`, the `label`, the `attributes` (with commas between them), the `input` of
+    pairs, or the `domain`. The domain is one column with two values, and the smaller value is the first domain. Or it
+    is two columns (with a comma between them), each true for the images of its domain; images of neither or both
+    domains are left out.
+    Raises DataError that names the data set, the column or the image with the fault.
     """
     columns = {"image": "image", **(columns or {})}
     folder = _local(str(source))
@@ -78,7 +80,7 @@ def load_dataset(
     wanted = _wanted(whole.column_names, columns, kind, str(source))
     rows = whole if limit is None else whole.select(range(min(limit, len(whole))))
     if len(rows) == 0:
-        raise DataError(f"{source}: split {split!r} is empty")
+        raise DataError(f"{source}: the split {split!r} has no images", "Give another data set: --data NAME or FOLDER")
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
     if kind in LABELS:
@@ -94,7 +96,7 @@ def load_dataset(
 
 
 def _open(source: str, folder: Path | None, split: str) -> Any:
-    """The rows of a split, with images left encoded: they are decoded through the one checked door."""
+    """The rows of a split. Images stay encoded here: `zoo.data.decode` checks and decodes them."""
     import datasets
 
     holds_data = folder is not None and bool(_suffixes(folder) & DATA_FILES)
@@ -104,9 +106,9 @@ def _open(source: str, folder: Path | None, split: str) -> Any:
                 found = datasets.load_dataset("imagefolder", data_dir=str(folder))
             else:
                 found = datasets.load_dataset(source if folder is None else str(folder))
-    except Exception as error:  # the library raises many kinds, of its own and of its file systems
+    except Exception as error:  # the library raises many kinds of errors, its own and those of file systems
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        hint = "Check the name, the network, or give --data FOLDER."
+        hint = "Check the name and the network, or give a folder: --data FOLDER"
         raise DataError(f"data: cannot read {source}: {reason}", hint) from error
     if split not in found:
         raise DataError(f"{source} has no split {split!r}", did_you_mean(split, found))
@@ -124,20 +126,20 @@ def _local(source: str) -> Path | None:
 
 
 def _suffixes(folder: Path) -> set[str]:
-    """What kinds of files a folder holds; DataError when nothing in it could be a data set."""
+    """The suffixes of all files in a folder. DataError if nothing in it can be a data set."""
     if not folder.is_dir():
-        hint = "--data takes a folder of images, a data set folder, or a Hub name."
-        raise DataError(f"data: no folder {folder}", hint)
+        hint = "Give a folder of images, a folder of parquet files, or the name of a data set on the Hub."
+        raise DataError(f"data: there is no folder {folder}", hint)
     found = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
     if not found & (DATA_FILES | IMAGE_FILES):
-        hint = "Expected .png, .jpg, .webp or .parquet files."
+        hint = "Give a folder with .png, .jpg, .webp or .parquet files."
         raise DataError(f"data: {folder} holds no images and no data files", hint)
     return found
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the library's own progress bars: ours counts images."""
+    """Hide the progress bars of the library. zoo shows its own, which counts images."""
     import datasets
 
     hidden = datasets.are_progress_bars_disabled()
@@ -150,14 +152,15 @@ def _quiet() -> Iterator[None]:
 
 
 def _wanted(found: list[str], columns: Mapping[str, str], kind: str, source: str) -> list[str]:
-    """The label columns this kind of batch needs, once every named column is known to exist."""
+    """The columns of labels that this kind of batch needs. DataError if a column that is named does not exist."""
     keys = ["image", *(["input"] if "input" in columns else [])]
     names = []
     if kind in LABELS:
         key = LABELS[kind]
         if key not in columns:
             raise DataError(
-                f"a recipe of {kind} batches must name its {key} column", f"{source} has: {', '.join(found)}."
+                f"{kind} batches need to know which column is the {key}",
+                f"Choose among those of {source}: {', '.join(found)}. For example: --column {key}={found[0]}",
             )
         names = columns[key].split(",")
     for name in [columns[key] for key in keys] + names:
@@ -169,7 +172,10 @@ def _wanted(found: list[str], columns: Mapping[str, str], kind: str, source: str
 def _classes(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
     values = np.asarray(rows[wanted[0]][:])
     if values.dtype.kind not in "iub" or values.min() < 0:
-        raise DataError(f"{source}: column {wanted[0]!r} holds no class indices (whole numbers from 0)")
+        raise DataError(
+            f"{source}: the column {wanted[0]!r} holds no numbers of classes, which are whole numbers from 0",
+            "Give another column: --column label=NAME",
+        )
     names = getattr(rows.features[wanted[0]], "names", None) or [str(i) for i in range(int(values.max()) + 1)]
     return torch.from_numpy(values.astype(np.int64)), tuple(names)
 
@@ -178,29 +184,42 @@ def _attributes(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tupl
     table = [np.asarray(rows[name][:]) for name in wanted]
     for name, values in zip(wanted, table, strict=True):
         if values.dtype.kind not in "iubf" or not np.isin(values, (0, 1)).all():
-            raise DataError(f"{source}: column {name!r} is no attribute (true and false, or 1 and 0)")
+            raise DataError(
+                f"{source}: the column {name!r} is not an attribute: it has values other than true and false, or 1 and "
+                "0",
+                "Give another column: --column attributes=NAME,NAME",
+            )
     return torch.from_numpy(np.stack(table, axis=1).astype(np.float32)), tuple(wanted)
 
 
 def _domains(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
-    """0 and 1 for the two domains, -1 for what belongs to neither or to both."""
+    """0 and 1 for the images of the two domains, -1 for images of neither or both; and the names of the domains."""
     if len(wanted) > 1:
         table, names = _attributes(rows, wanted, source)
         if len(names) != 2:
-            raise DataError(f"{source}: domain takes one column or two, found {len(names)}: {', '.join(names)}")
+            raise DataError(
+                f"{source}: the domain takes one column or two, found {len(names)}: {', '.join(names)}",
+                "Give one column or two: --column domain=NAME or --column domain=NAME,NAME",
+            )
         return torch.where(table.sum(1) == 1, table[:, 1], -1).long(), names
     values = np.asarray(rows[wanted[0]][:])
     kinds = np.unique(values).tolist() if values.dtype.kind in "iubU" else []
     if len(kinds) != 2:
-        raise DataError(f"{source}: column {wanted[0]!r} must part the images in two domains, by two values")
+        raise DataError(
+            f"{source}: the column {wanted[0]!r} must have exactly two values, one for each domain",
+            "Give another column, or a column of true and false for each domain: --column domain=NAME,NAME",
+        )
     domains = values == kinds[1]
     known = getattr(rows.features[wanted[0]], "names", None)
     return torch.from_numpy(domains.astype(np.int64)), tuple(known[kind] if known else str(kind) for kind in kinds)
 
 
 def _of_a_domain(domains: Tensor, source: str) -> tuple[Tensor, Tensor]:
-    """The numbers of the rows that belong to one of the two domains, and which."""
+    """The numbers of the rows that belong to just one of the two domains, and the domain of each."""
     inside = (domains >= 0).nonzero().flatten()
     if len(inside) == 0:
-        raise DataError(f"{source}: no image belongs to just one of the two domains")
+        raise DataError(
+            f"{source}: no image belongs to just one of the two domains",
+            "Give other columns: --column domain=NAME,NAME",
+        )
     return inside, domains[inside]

@@ -1,1 +1,1 @@
-"""Figures of a card, and what they are measured with."""
+"""Figures of a card: how they are measured, recorded and verified."""

@@ -1,4 +1,4 @@
-"""What a measure works with: the model, both splits of the data, and who judges."""
+"""What a measure works with: the model, both splits of the data, the scoring classifier and the backbones."""
 
 import hashlib
 import math
@@ -18,12 +18,12 @@ from zoo.model import Model
 from zoo.noise import Noise
 
 MAX_SAMPLES = 2000
-"""Generated images that a distance between sets uses at most."""
+"""Largest number of generated images that a distance between sets uses."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every metric may use: the model and both splits, with images in [0, 1]."""
+    """Everything that a measure may use. A family's `evaluate` is given one too."""
 
     model: Model
     test: Dataset
@@ -32,23 +32,23 @@ class Bench:
     seed: int
     progress: bool
     judge: Model | None = None
-    """A classifier trained apart from the model, if its recipe names one; `infer` gives its verdicts."""
+    """The scoring classifier, if the recipe names one. It was trained apart from the model; `infer` classifies."""
     backbone: Backbone | None = None
-    """Whose features compare sets of images."""
+    """The network whose features compare sets of images."""
     second: Backbone | None = None
-    """Whose features measure distances once more, so that they do not hang on what one network has learnt."""
+    """Another network for the distances, so that they do not depend on one network alone."""
     shipped: Mapping[str, Statistics] = field(default_factory=dict)
-    """Moments of its features that the backbone's card ships, by kind of image."""
+    """Moments of real images that come with the backbone's card, by kind of image."""
     prepared: Mapping[str, Dataset] = field(default_factory=dict)
-    """By split, the data as the backbone wants them, where that is another size than the model's."""
+    """The data prepared for the backbone, by split, if it prepares images in another way than the model."""
     asked: Mapping[str, Any] = field(default_factory=dict)
-    """Conditions of a translator's translations, where they are measured as a set."""
+    """Conditions of a translator's translations, if they are measured as a set."""
 
     @cached_property
     def samples(self) -> Tensor:
-        """What the model makes: samples, or translations of test images; made once for all that look at them.
+        """The model's samples, or its translations of test images, (n, c, h, w) in [0, 1]. They are made only once.
 
-        As many as there are test images, MAX_SAMPLES at most.
+        n is the number of test images, at most MAX_SAMPLES.
         """
         n = min(len(self.test), MAX_SAMPLES)
         if "sample" in self.model.spec.capabilities:
@@ -58,10 +58,10 @@ class Bench:
         return self.model.translate(given, prepared=inputs is not None, seed=self.seed, **self.asked).tensor
 
     def some(self, dataset: Dataset, n: int | None) -> Tensor:
-        """Row numbers of n random images of a split, in order: the same ones for a seed. All of them if n is None or
-        there are no more.
+        """Row numbers of n random images of a split, in order. A seed always gives the same ones. If n is None, or the
+        split has no more images, these are all of them.
 
-        Not the first n, which need not be like the others: a set may be sorted.
+        The first n would not do: a data set may be sorted.
         """
         if n is None or n >= len(dataset):
             return torch.arange(len(dataset))
@@ -69,21 +69,21 @@ class Bench:
         return torch.randperm(len(dataset), generator=draws)[:n].sort().values
 
     def seen(self, dataset: Dataset, backbone: Backbone, n: int | None = None) -> Tensor:
-        """Features of n random real images of a split, prepared as the first backbone wants them."""
+        """Features (n, d) of n random real images of a split, prepared for the first backbone."""
         return backbone(self.images_like(self.samples, self.prepared.get(dataset.split, dataset), n))
 
     def given(self, dataset: Dataset, method: str) -> dict[str, Any]:
-        """The data set's own labels as conditions of a method that takes them."""
+        """The labels of the data set as conditions of a method; empty if the method takes no `label`."""
         taken = self.model.conditions_of(method)
         return {"label": dataset.labels} if "label" in taken and dataset.labels is not None else {}
 
     def images(self, dataset: Dataset) -> Tensor:
-        """(n, c, h, w) in [0, 1] as the model takes them; binary images are one fixed draw per seed and split."""
+        """Images (n, c, h, w) in [0, 1] for the model. Binary images are one fixed draw for each seed and split."""
         x = dataset.images.float() / 255
         return binary_draw(x, dataset.split, self.seed) if self.model.preparation.binarize else x
 
     def images_like(self, made: Tensor, dataset: Dataset, n: int | None = None) -> Tensor:
-        """What samples are compared with, n random ones: means of binary pixels with grey values, draws with draws."""
+        """n random real images to compare samples with. If the samples are binary, they are drawn from grey values."""
         rows = self.some(dataset, n)
         if is_binary(made):
             return binary_draw(dataset.images.float() / 255, dataset.split, self.seed)[rows]
@@ -91,9 +91,9 @@ class Bench:
 
     @cached_property
     def hit_rates(self) -> Tensor:
-        """(k,): of the real test images of each class, the share that the judge sees in it; 0 for a class without any.
+        """(k,): for each class, the share of its real test images in which the scoring classifier sees it.
 
-        No model that is asked for a class can be expected to do better.
+        It is 0 for a class without test images. No model that is asked for a class can be expected to do better.
         """
         assert self.judge is not None
         assert self.test.labels is not None
@@ -106,7 +106,7 @@ class Bench:
         return hits / counts.clamp_min(1)
 
     def metric(self, name: str, values: Tensor | float, better: str, protocol: str, **more: Any) -> cards.Metric:
-        """A Metric of one value, or of the mean of one value per image with its standard error."""
+        """A Metric with one value; or with the mean of values (n,), one for each image, and its standard error."""
         if isinstance(values, Tensor):
             n = len(values)
             values, error = mean_and_error(values.double())
@@ -125,27 +125,27 @@ class Bench:
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float | None]:
-    """With its standard error, which one value does not have."""
+    """The mean of values (n,), and its standard error: None for a single value."""
     error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None
     return values.mean().item(), error
 
 
 def draw(model: Model, n: int, seed: int, progress: bool = False) -> Tensor:
-    """The samples that figures are measured on."""
+    """The n samples that figures are measured on, (n, c, h, w) in [0, 1]."""
     return model.sample(n, seed=seed, progress=progress).tensor
 
 
 def binary_draw(x: Tensor, split: str, seed: int) -> Tensor:
-    """One fixed Bernoulli draw of grey values (n, c, h, w), for each split and seed."""
-    # A stream of its own: with the seed's, pixels would share their randomness with latents and between splits.
+    """A Bernoulli draw of grey values (n, c, h, w). It is always the same for a split and a seed."""
+    # It needs a stream of its own. The plain seed would give pixels, latents and both splits the same numbers.
     return (Noise(_stream(f"binarize {split} {seed}"), 0, len(x)).uniform(*x.shape[1:]) < x).float()
 
 
 def _stream(what: str) -> int:
-    """A seed for one use, which shares no numbers with those of the others."""
+    """A seed for one purpose, different from the seeds for other purposes."""
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8])
 
 
 def rounded(value: float) -> float:
-    """Five significant digits, as figures have them: more would only change from machine to machine."""
+    """The value with five significant digits, like all figures. More digits would differ between machines."""
     return float(f"{value:.5g}")

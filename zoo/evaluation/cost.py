@@ -1,4 +1,4 @@
-"""What a card costs, measured in a process of its own: nothing else has a part in its memory."""
+"""Measures what a card costs. It does so in a process of its own, so that only the card counts in its memory."""
 
 import json
 import subprocess
@@ -19,20 +19,20 @@ TIMES = 5
 
 
 def cost(folder: Path, device: str) -> cards.Cost:
-    """Parameters, bytes, peak memory, and the time that 16 images take, loaded and warm: the median of five goes.
+    """Parameters, bytes, peak memory, and the seconds that 16 images take: the median of five tries, after a first one.
 
-    On as many threads as this process uses.
+    The new process uses as many threads as this one. ZooError if it fails.
     """
     command = [sys.executable, "-m", "zoo.evaluation.cost", str(folder), device, str(torch.get_num_threads())]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
-        raise ZooError(f"{folder}: its cost could not be measured: {last}")
+        last = (done.stderr.strip().splitlines() or ["the process did not say why"])[-1]
+        raise ZooError(f"{folder}: the cost of the card could not be measured: {last}")
     return cards.Cost(**parse_json(done.stdout.splitlines()[-1].encode(), "cost"))
 
 
 def measure(folder: Path, device: str) -> cards.Cost:
-    """`cost`, in this process."""
+    """The same as `cost`, in this process."""
     model = load(folder, device=device)
     go(model)
     seconds = []
@@ -50,7 +50,7 @@ def measure(folder: Path, device: str) -> cards.Cost:
 
 
 def go(model: Model) -> None:
-    """16 images by what the model is for."""
+    """Use the model once: sample, translate or classify 16 images."""
     p = model.preparation
     x = torch.full((16, p.channels, p.size, p.size), 0.5)
     if "sample" in model.spec.capabilities:
@@ -64,11 +64,11 @@ def go(model: Model) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: on a GPU what torch has held there, else the whole process; 0 where the system does not tell."""
+    """Peak memory in bytes: on a GPU that of torch, else that of the process; 0 if the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if Path("/proc/self/status").is_file():
-        # Not getrusage: there a new process begins with the peak of the one that started it.
+        # getrusage would not do: there a new process begins with the peak of the process that started it.
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
     try:

@@ -1,4 +1,4 @@
-"""Distances between sets of images or of their features, and from an image to a set: functions of tensors alone."""
+"""Distances between sets of images or of features, and from an image to a set. All are functions of tensors alone."""
 
 import math
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from torch import Tensor
 from zoo.errors import InputError
 
 PATCH = 7
-"""Side of the patches whose distributions the sliced Wasserstein distance compares."""
+"""Side, in pixels, of the patches that the sliced Wasserstein distance compares."""
 BLOCK = 100
-"""Images of a set in a block of the kernel distance, at most."""
+"""Most images of a set in one block of the kernel distance."""
 GROUPS = 10
-"""Parts of a set that its jackknife leaves out in turn."""
+"""Number of groups that the jackknife leaves out, one after the other."""
 CHUNK = 256
-"""Images whose distances to a whole set are held at once: 20 MB against 10,000 images."""
+"""Number of images whose distances to a whole set are in memory at once: 20 MB for a set of 10,000 images."""
 ROUND_OFF = 1e-6
-"""Features nearer than this share of their length are the same: they come as float32."""
+"""Features nearer to each other than this share of their length count as equal, since they are float32."""
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, seed: int, patches: int = 128, directions: int = 512) -> float:
@@ -43,7 +43,7 @@ def _level_distance(a: Tensor, b: Tensor, draws: torch.Generator, patches: int, 
     rows, columns = (torch.randint(side - PATCH + 1, (n, patches, 1, 1), generator=draws) for side in (h, w))
     sets = [_patches(x, rows, columns) for x in (a, b)]
     total = 0.0
-    for first in range(0, directions, 64):  # all directions at once would take gigabytes
+    for first in range(0, directions, 64):  # all directions at once would take gigabytes of memory
         one, other = ((axes[first : first + 64] @ x.T).sort(1).values for x in sets)
         total += (one - other).abs().mean(1).sum().item()
     return total / directions
@@ -69,7 +69,7 @@ def _patches(x: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 
 
 def detail(x: Tensor) -> Tensor:
-    """(n,): of each image the variance over pixels of the 3x3 Laplacian of its grey values."""
+    """(n,): for each image, the variance of the 3x3 Laplacian of its grey values, over its pixels."""
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
     return F.conv2d(x.mean(1, keepdim=True), kernel).flatten(1).var(1)
 
@@ -78,7 +78,7 @@ def nearest(x: Tensor, among: Tensor, chunk: int = CHUNK) -> tuple[Tensor, Tenso
     """Euclidean distance (n,) from each image to its nearest neighbour, and the neighbour's index (n,)."""
     flat, distances, indices = among.flatten(1), [], []
     for rows in torch.split(x.flatten(1), chunk):
-        # Matrix products find the neighbour fast but leave a copy at a distance above 0; the difference does not.
+        # Matrix products find the neighbour fast, but give a copy a distance above 0. The difference gives exactly 0.
         found = torch.cdist(rows, flat).argmin(1)
         distances.append((rows - flat[found]).square().sum(1).sqrt())
         indices.append(found)
@@ -96,9 +96,9 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
     """|mean_a - mean_b|^2 + tr(A + B - 2 (AB)^1/2), squared units of the features (Heusel et al. 2017, equation 6).
 
-    Means (d,) and covariances (d, d) as `moments` gives them; covariances may be singular, as those of fewer than d
-    images are. The fit of few images is biased upwards: compare figures of equally many only. InputError for moments
-    that are not finite or do not fit together.
+    Means (d,) and covariances (d, d) are those of `moments`. Covariances may be singular, as those of fewer than d
+    images are. With few images the distance is too large on average, so compare only figures of equally many images.
+    InputError for moments that are not finite or do not fit together.
     """
     for name, mean, cov in (("first", mean_a, cov_a), ("second", mean_b, cov_b)):
         d = mean_a.numel()
@@ -118,8 +118,8 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
 def frechet_error(features: Tensor, mean: Tensor, cov: Tensor, groups: int = GROUPS) -> float:
     """Standard error of the Fréchet distance of features (n, d) to a fixed Gaussian, mean (d,) and cov (d, d).
 
-    By the jackknife that leaves out one of `groups` groups at a time (Efron and Tibshirani 1993, chapter 11): what the
-    distance varies by from one set of as many samples to the next. Nothing of the fixed Gaussian's own error is in it.
+    It says how much the distance varies from one set of as many samples to another. The jackknife leaves out one of
+    `groups` groups at a time (Efron and Tibshirani 1993, chapter 11). The error of the fixed Gaussian does not count.
     """
     _check(2 * groups, f"a jackknife of {groups} groups", features=features)
     parts = torch.arange(len(features)) % groups
@@ -137,11 +137,12 @@ def _factor(cov: Tensor) -> Tensor:
 def kernel_distance(real: Tensor, fake: Tensor, blocks: int | None = None) -> tuple[float, float]:
     """Unbiased squared MMD of features (n, d), and its standard error (Binkowski et al. 2018, section 4).
 
-    The kernel is (x.y / d + 1)^3. Each set is cut at random, always in the same way, into disjoint blocks, of BLOCK
-    images at most unless told how many; the value is the mean over pairs of blocks (Zaremba et al. 2013), each
-    independent of the others, so that their spread gives the standard error. Sets of one distribution are at 0 on
-    average, so the value may be negative. Of the larger set, and of a division's remainder, images are left out.
-    InputError for features that are not finite or of two widths, or for fewer images than two blocks of two.
+    The kernel is (x.y / d + 1)^3. Each set is cut at random, always in the same way, into disjoint blocks of at most
+    BLOCK images, or into so many `blocks`. The value is the mean over pairs of blocks (Zaremba et al. 2013). The pairs
+    are independent of each other, so their spread gives the standard error. For sets of one distribution the value is 0
+    on average, so it may be negative. Images that are left over, in the larger set or after the division into blocks,
+    do not count. InputError for features that are not finite or of two widths, and for fewer images than two blocks of
+    two.
     """
     from torchmetrics.image.kid import poly_mmd
 
@@ -149,8 +150,10 @@ def kernel_distance(real: Tensor, fake: Tensor, blocks: int | None = None) -> tu
     n = min(len(real), len(fake))
     blocks = max(2, math.ceil(n / BLOCK)) if blocks is None else blocks
     if not 2 <= blocks <= n // 2:
-        raise InputError(f"blocks: {n} images make from 2 to {n // 2} blocks of two or more, not {blocks}")
-    # Not in their order: a set sorted by class has blocks of one class each, a translation is paired with its input.
+        raise InputError(
+            f"{n} images cannot make {blocks} blocks of two or more images", f"Give from 2 to {n // 2} blocks."
+        )
+    # Not in their own order: a set sorted by class would have blocks of one class, a translation would meet its input.
     draws = torch.Generator().manual_seed(0)
     cut = [
         x[torch.randperm(len(x), generator=draws)[: n // blocks * blocks].to(x.device)].double().chunk(blocks)
@@ -161,11 +164,11 @@ def kernel_distance(real: Tensor, fake: Tensor, blocks: int | None = None) -> tu
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
-    """Whether each fake is in the real manifold (n_fake,), and each real in the fake one (n_real,): booleans.
+    """Whether each fake is in the manifold of the real ones (n_fake,), and each real in that of the fakes (n_real,).
 
-    Their means are improved precision and recall (Kynkaanniemi et al. 2019, equations 1 and 2). The manifold of
-    features (n, d) is the union of balls around them that reach to their k-th nearest neighbours. InputError for
-    features that are not finite or of two widths, or unless 1 <= k < n for both sets.
+    The means of these booleans are improved precision and recall (Kynkaanniemi et al. 2019, equations 1 and 2). The
+    manifold of features (n, d) is the union of balls around them; each ball reaches to the k-th nearest neighbour of
+    its centre. InputError for features that are not finite or of two widths, and unless 1 <= k < n for both sets.
     """
     _check_neighbours(k, real, fake)
     precision, recall = (
@@ -176,10 +179,12 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Tensor, Te
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
-    """The number of real balls around each fake over k (n_fake,), and whether each real ball has a fake (n_real,).
+    """For each fake the number of real balls that it is in, divided by k (n_fake,); for each real whether a fake is in
+    its ball (n_real,).
 
-    Their means are density and coverage (Naeem et al. 2020, section 3); balls and errors as in `precision_recall`. For
-    two sets of one distribution density is 1 on average, and coverage about 1 - 2^-k if they are large and equal.
+    Their means are density and coverage (Naeem et al. 2020, section 3). Balls and errors are those of
+    `precision_recall`. For two sets of one distribution the density is 1 on average, and the coverage is about
+    1 - 2^-k if the sets are large and of equal size.
     """
     _check_neighbours(k, real, fake)
     counts, covered = zip(*((inside.sum(0), inside.any(1)) for inside in _inside(real, fake, k)), strict=True)
@@ -187,29 +192,31 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Tensor, Te
 
 
 def _inside(centres: Tensor, points: Tensor, k: int) -> Iterator[Tensor]:
-    """For chunks of centres, whether each point (columns) is in the closed ball to the centre's k-th neighbour."""
+    """For chunks of centres, whether each point (columns) is in the closed ball up to the centre's k-th neighbour."""
     centres, points = centres.double(), points.double()
     for rows in torch.split(centres, CHUNK):
         radii = torch.cdist(rows, centres).kthvalue(k + 1, dim=1).values  # the nearest is the centre itself
-        # Of copies, and of a point that is the k-th neighbour itself, round-off would else decide.
+        # Otherwise round-off would decide about copies, and about the k-th neighbour itself.
         yield torch.cdist(rows, points) <= (radii + ROUND_OFF * rows.norm(dim=1))[:, None]
 
 
 def _check_neighbours(k: int, real: Tensor, fake: Tensor) -> None:
     if k < 1:
-        raise InputError(f"k: a number of neighbours is 1 or more, not {k}")
+        raise InputError(f"k must be at least 1, found {k}", "Give a larger number of neighbours.")
     _check(k + 1, f"k = {k} neighbours", real=real, fake=fake)
 
 
 def _check(least: int, purpose: str, **sets: Tensor) -> None:
-    """InputError that names the set, unless all are finite features (n, d) of one width and n >= least."""
+    """InputError that names the set, unless all sets are finite features (n, d) of one width and n >= least."""
     for name, x in sets.items():
         if x.ndim != 2:
-            raise InputError(f"{name}: features of shape (n, d) are needed, found {tuple(x.shape)}")
+            raise InputError(f"{name}: expected features of shape (n, d), found {tuple(x.shape)}")
         if len(x) < least:
-            raise InputError(f"{name}: {purpose} of features needs {least} images or more, found {len(x)}")
+            raise InputError(
+                f"{name}: {purpose} of features needs {least} images or more, found {len(x)}", "Give more images."
+            )
         if bad := int((~x.isfinite()).any(1).sum()):
             raise InputError(f"{name}: features of {bad} of {len(x)} images are not finite")
     if len({x.shape[1] for x in sets.values()}) > 1:
         widths = ", ".join(f"{name} {x.shape[1]}" for name, x in sets.items())
-        raise InputError(f"features of one width are needed, found {widths}", "Take both from the same backbone.")
+        raise InputError(f"the features have different widths: {widths}", "Take both from the same backbone.")

@@ -1,4 +1,4 @@
-"""What tells sets of images apart: the features of a judge, of any timm model, or of FID's Inception."""
+"""Backbones, whose features compare sets of images: the scoring classifier, any timm model, or FID's Inception."""
 
 import hashlib
 from collections.abc import Callable
@@ -29,26 +29,26 @@ class Backbone:
 
     name: str
     weights: str
-    """sha256 of what it computes with."""
+    """sha256 of its weights."""
     resize: str
-    """How images come to its size, in words."""
+    """How images are brought to its size, in words."""
     look: Callable[[Tensor], Tensor]
-    """Features of a batch (n, c, h, w) in [0, 1]."""
+    """Returns the features of a batch (n, c, h, w) in [0, 1]."""
     preparation: Preparation | None = None
-    """How real images are prepared for it, where it has a way of its own."""
+    """How real images are prepared for it; None for the way in which the model's are prepared."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(n, d) float32 on the CPU."""
+        """Features (n, d) float32 on the CPU, of images (n, c, h, w) in [0, 1]."""
         with torch.no_grad():
             return torch.cat([self.look(rows).float().cpu() for rows in torch.split(images, BATCH)])
 
     def names(self) -> tuple[str, str]:
-        """What the Fréchet and the kernel distance in these features are called: FID and KID only if Inception's."""
+        """The names of the Fréchet and the kernel distance in these features. Only Inception's are FID and KID."""
         return ("fid", "kid") if self.name == INCEPTION else (f"fd-{self.name}", f"kd-{self.name}")
 
 
 def of_judge(judge: Model) -> Backbone:
-    """A judge's own features: the default, since its card is at hand wherever the model is."""
+    """The features of a scoring classifier. They are the default, since its card is usually here with the model."""
     size, channels = judge.preparation.size, judge.preparation.channels
 
     def look(images: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def of_judge(judge: Model) -> Backbone:
 
 
 def find_backbone(name: str, device: torch.device) -> Backbone:
-    """`inception`, or any timm model. InputError when it or its weights cannot be had."""
+    """The backbone of that name: `inception`, or any timm model. InputError if it or its weights cannot be loaded."""
     return _inception(device) if name == INCEPTION else _timm(name, device)
 
 
@@ -68,12 +68,12 @@ def _timm(name: str, device: torch.device) -> Backbone:
 
     try:
         net: Any = timm.create_model(name, pretrained=True, num_classes=0).eval().to(device)
-    except Exception as error:  # an unknown name, no weights, no network: each of another kind
+    except Exception as error:  # an unknown name, no weights, no network: each raises another kind of error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"backbone {name!r}: timm cannot give it with its weights: {reason}",
-            "timm.list_models(pretrained=True) lists those there are; the first use downloads. "
-            "Without a network leave --backbone out: the card's judge is the default.",
+            f"the backbone {name!r}: timm cannot load it with its weights: {reason}",
+            "In Python, timm.list_models(pretrained=True) lists the names. The first use downloads the weights. "
+            "Without a network leave out --backbone: then the card's scoring classifier gives the features.",
         ) from error
     wants: dict[str, Any] = timm.data.resolve_model_data_config(net)  # type: ignore[attr-defined, no-untyped-call]
     channels, size = wants["input_size"][0], wants["input_size"][-1]
@@ -92,9 +92,10 @@ def _inception(device: torch.device) -> Backbone:
 
     try:
         net: Any = NoTrainInceptionV3("inception-v3-compat", ["2048"]).eval().to(device)
-    except Exception as error:  # its weights cannot be fetched
+    except Exception as error:  # its weights cannot be downloaded
         reason = str(error).splitlines()[0]
-        raise InputError(f"backbone 'inception': {reason}", "torch-fidelity fetches its weights once.") from error
+        hint = "torch-fidelity downloads its weights at the first use. Check the network, or leave out --backbone."
+        raise InputError(f"the backbone 'inception' cannot be loaded: {reason}", hint) from error
 
     def look(images: Tensor) -> Tensor:
         x = images if images.shape[1] == 3 else images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
@@ -114,7 +115,7 @@ def fit(images: Tensor, size: int, channels: int, mode: str = "bilinear") -> Ten
 
 
 def digest(net: nn.Module) -> str:
-    """sha256 over all tensors of a network, names included."""
+    """sha256 over all tensors of a network, with their names."""
     found = hashlib.sha256()
     for key, value in sorted(net.state_dict().items()):
         found.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
@@ -124,7 +125,7 @@ def digest(net: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Moments of the features of n real images."""
+    """Moments of the features of n real images: mean and covariance."""
 
     mean: Tensor
     """(d,) float32."""
@@ -140,7 +141,7 @@ class Statistics:
         return found.hexdigest()
 
     def agrees(self, other: "Statistics") -> bool:
-        """Whether both are of the same images, up to what differs from machine to machine."""
+        """Whether both are of the same images, apart from what differs between machines."""
         if self.n != other.n or self.mean.shape != other.mean.shape:
             return False
         scale = self.covariance.diagonal().max().sqrt().item()
@@ -155,7 +156,7 @@ def statistics(features: Tensor) -> Statistics:
 
 
 def write_statistics(folder: Path, found: dict[str, Statistics]) -> None:
-    """By kind of image: `test`, and for grey images `binary`, a fixed draw of them."""
+    """Write statistics into a card, by kind of image: `test`, and for grey images `binary`, a fixed draw of them."""
     tensors: dict[str, Tensor] = {}
     for kind, part in found.items():
         tensors |= {
@@ -168,7 +169,7 @@ def write_statistics(folder: Path, found: dict[str, Statistics]) -> None:
 
 
 def read_statistics(folder: Path, judge: Model) -> dict[str, Statistics]:
-    """What the judge's card ships, by kind; nothing if it ships none. FormatError for a file that does not fit."""
+    """The statistics in a card, by kind of image; empty if it has none. FormatError for a file that does not fit."""
     path, p = folder / STATISTICS, judge.preparation
     if not path.is_file():
         return {}
@@ -182,5 +183,5 @@ def read_statistics(folder: Path, judge: Model) -> dict[str, Statistics]:
 
 
 def kinds(preparation: Preparation) -> tuple[str, ...]:
-    """Kinds of real images that models of this data set are compared with."""
+    """The kinds of real images that models of this data set are compared with."""
     return ("test", "binary") if preparation.mode == "L" else ("test",)

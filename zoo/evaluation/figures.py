@@ -1,4 +1,4 @@
-"""A card's figures: measured on a data set, and written into the card."""
+"""Measures a card's figures on a data set, and writes them into the card."""
 
 import platform
 import subprocess
@@ -26,7 +26,7 @@ from zoo.model import Model, load
 from zoo.training import pictures
 
 SECOND = "imagenet-lite0"
-"""The card whose features measure distances once more."""
+"""The card whose features measure the distances a second time."""
 
 
 def evaluate(
@@ -43,34 +43,34 @@ def evaluate(
     progress: bool = True,
     seed: int = 0,
 ) -> list[cards.Metric]:
-    """Measure a card on the test split of its data set; `write` puts the figures into the card.
+    """Measure a card on the test split of its data set. `write` writes the figures into the card.
 
-    data: the data set, by Hub name or folder; by default the one the card names. data_name: what the figures call it.
-    judge: the card of a classifier that judges what the model makes; by default the one that the card's recipe names.
-    backbone: whose features compare sets of images: by default the judge's, and for the distances once more those of
-    `imagenet-lite0`, if that card is here. Instead of both any timm model, or `inception` for the usual FID, whose
-    weights are then downloaded.
-    limit: the first so many images of each split, for a quick look; such figures are not written.
+    data: the data set, a Hub name or a folder; by default the one that the card names. data_name: the data set's name
+    in the figures. judge: the card of the scoring classifier; by default the one that the card's recipe names.
+    backbone: the network whose features compare sets of images. By default it is the scoring classifier, and the
+    distances are measured a second time with `imagenet-lite0`, if that card is here. A name here replaces both: any
+    timm model, or `inception` for the usual FID. Its weights are downloaded.
+    limit: use only so many images of each split, the first ones, for a quick test. Such figures cannot be written.
     neighbours: a picture file for the first samples, each above its nearest training images. It shows images of the
-    data set, so it cannot be put into a card.
+    data set, so it cannot be inside a card.
 
     Raises MissingExtraError, NotFoundError for an unknown card, InputError, and DataError for data that are not there.
     """
     if write and limit is not None:
         raise InputError(
-            "figures on a part of the test split are not written to a card", "Leave --limit or --write out."
+            "figures on a part of the test split cannot be written into a card", "Leave out --limit or --write."
         )
     require("evaluate", "evaluation")
     started, place = time.perf_counter(), hub.find(name)
-    if write and place.repo:  # its files are those of a commit: what is written there would be fetched away again
-        hint = f"Save a copy first: zoo.load({str(name)!r}).save_pretrained('copy'), then evaluate ./copy."
-        raise InputError(f"{name} is a cached copy of a repository on the Hub, which is not written to", hint)
+    if write and place.repo:  # its files are those of a commit: the next download would replace what is written there
+        hint = f"In Python: zoo.load({str(name)!r}).save_pretrained('copy'). Then: zoo evaluate ./copy --write"
+        raise InputError(f"{name} is a copy of a Hub repository in the cache, and zoo does not write there", hint)
     folder = place.folder
     model, facts = load(folder, device=device), cards.read_facts(folder)
     if facts.training is None:
         raise InputError(
-            f"{name} was not trained here: there is no data set to measure it on",
-            "Give it to another card's evaluation: zoo evaluate NAME --backbone ...",
+            f"zoo did not train {name}, so there is no data set to measure it on",
+            "'zoo list' shows the cards that can be measured.",
         )
     if neighbours is not None:
         check_neighbours(Path(neighbours), model)
@@ -107,9 +107,9 @@ def _bench(
     seed: int,
     progress: bool,
 ) -> Bench:
-    """The model, its judge, and both splits of the data, as each of them wants them."""
+    """The model, its scoring classifier and backbones, and both splits of the data, prepared for each of them."""
     source, columns = str(data or facts.data), facts.training.columns if facts.training else {}
-    # Whatever labels the recipe names are read, also those that its loop does not see.
+    # All labels that the recipe names are read, even if its loop does not use them.
     kind = next((kind for kind, column in LABELS.items() if column in columns), model.spec.batch)
 
     def read(preparation: Any, kind: str) -> dict[str, Dataset]:
@@ -143,14 +143,14 @@ def _bench(
 
 
 def _recipe(facts: cards.Facts) -> Any:
-    """A card's recipe, None if that of a package which is not installed here."""
+    """A card's recipe; None if its package is not installed here."""
     return registry().recipes.get(facts.training.recipe, (None, None))[1] if facts.training else None
 
 
 def _eyes(
     model: Model, judge: Model | None, named: str | Path | None, backbone: str | None
 ) -> tuple[Backbone | None, dict[str, Statistics]]:
-    """Whose features compare sets of images, and what its card ships of real ones."""
+    """The backbone that compares sets of images, and the statistics of real images in its card."""
     if backbone is not None:
         return features.find_backbone(backbone, model.device), {}
     if judge is None or named is None or "features" not in judge.spec.capabilities:
@@ -159,21 +159,21 @@ def _eyes(
 
 
 def _second(model: Model, backbone: str | None) -> Backbone | None:
-    """ImageNet's features, beside those of a judge; None where other features were asked for, or without that card."""
+    """The second backbone, trained on ImageNet; None if another backbone was asked for, or if its card is not here."""
     if backbone is not None or SECOND not in hub.bundled():
         return None
-    # Prepared as the judge's images are: the same square of each photo.
+    # It takes images as the scoring classifier does: the same square of each photo.
     return replace(features.of_judge(load(SECOND, device=str(model.device))), preparation=None)
 
 
 def software() -> dict[str, str]:
-    """Versions of what figures depend on."""
+    """Versions of the packages that figures depend on."""
     packages = ("torch", "timm", "torchmetrics", "datasets", "pillow", "numpy")
     return {"zoo": __version__, **{name: version(name) for name in packages}, "python": platform.python_version()}
 
 
 def _commit() -> str:
-    """The commit of zoo's clone, empty where zoo was installed without one."""
+    """The commit of zoo's clone; empty if zoo does not run from a clone."""
     root = Path(__file__).resolve().parent.parent.parent
     if not (root / ".git").exists():
         return ""
@@ -185,16 +185,16 @@ def _commit() -> str:
 
 
 def _kind(machine: str) -> str:
-    """One cost is kept of each: of a CPU, and of another device."""
+    """The kind of a machine. A card keeps one cost for each kind: a CPU, and another device."""
     return "CPU" if machine.startswith("CPU") else "accelerator"
 
 
 def _called(source: str) -> str:
-    """A folder goes by its own name, so that no card tells where a disk was mounted."""
+    """The name of a data set in figures. For a folder it is the last part of its path, not where a disk was mounted."""
     folder = Path(source).expanduser()
     return folder.resolve().name if folder.exists() else source
 
 
 def _beside(metric: cards.Metric, published: str) -> cards.Metric:
-    """With what a paper reports added to what the figure may be compared with."""
+    """The figure, with the value that a paper reports added to its baseline."""
     return metric.model_copy(update={"baseline": "; ".join(filter(None, (metric.baseline, published)))})

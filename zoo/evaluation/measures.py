@@ -1,4 +1,4 @@
-"""Figures with their protocol. What is measured follows from what the model can do."""
+"""Measures the figures, each with its protocol. Which ones there are depends on what the model can do."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -31,20 +31,20 @@ from zoo.noise import Noise
 IMPORTANCE_SAMPLES = 1000
 IMPORTANCE_IMAGES = 1000
 MAX_WEIGHED = 10**9
-"""Pixels that the importance-weighted bound decodes in all; it takes fewer images where these are large."""
+"""Number of pixels that the importance-weighted bound decodes in all. It uses fewer images if they are large."""
 MAX_DECODED = 1 << 25
-"""Pixels that are decoded at once: 128 MiB, and a few times that in the decoder."""
+"""Number of pixels that are decoded at once. They take 128 MiB, and a few times as much in the decoder."""
 RESAMPLES = 500
-"""Of the values that a ratio is made of, for its standard error."""
+"""Number of resamples in the bootstrap, which gives a ratio its standard error."""
 MOST_DIMENSIONS = 512
-"""Of features whose Fréchet distance gets a standard error: it takes ten distances more, each like d^3."""
+"""Most features (d) with which a Fréchet distance gets a standard error: it takes ten more distances, of order d^3."""
 FEWEST = 50
-"""Images of a set whose features say something of its distribution."""
+"""Fewest images of a set whose features can say something about its distribution."""
 
 
 def measures(bench: Bench) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
     model, can = bench.model, set(bench.model.spec.capabilities)
-    if "elbo" in can:  # a density that has both is not the probability of an image on its grid; its bound is of one
+    if "elbo" in can:  # with both, log_prob is a density, and elbo bounds the probability of an image on its grid
         yield bound
     elif "log_prob" in can:
         yield likelihood
@@ -70,7 +70,7 @@ def measures(bench: Bench) -> Iterator[Callable[[Bench], list[cards.Metric]]]:
 
 
 def bound(bench: Bench) -> list[cards.Metric]:
-    """The evidence lower bound with one draw of z, and with `log_weights` the importance-weighted bound."""
+    """The evidence lower bound from one draw of z; and the importance-weighted bound if there is `log_weights`."""
     model, x = bench.model, bench.images(bench.test)
     given = bench.given(bench.test, "elbo")
     elbo = model.elbo(x, seed=bench.seed, batch_size=256, **given)
@@ -124,7 +124,7 @@ def likelihood(bench: Bench) -> list[cards.Metric]:
 
 
 def reconstruction(bench: Bench) -> list[cards.Metric]:
-    """Root mean square error of decode(encode(x)), per image."""
+    """Root mean square error of decode(encode(x)) for each image."""
     x = bench.images(bench.test)
     given = bench.given(bench.test, "encode")
     error = (bench.model.reconstruct(x, batch_size=256, **given).tensor - x).square().flatten(1).mean(1).sqrt()
@@ -134,7 +134,7 @@ def reconstruction(bench: Bench) -> list[cards.Metric]:
 
 
 def distance(bench: Bench) -> list[cards.Metric]:
-    """Sliced Wasserstein distance of samples to test images, with that of training images as the floor."""
+    """Sliced Wasserstein distance of samples to test images. The floor is that of training images."""
     n = min(len(bench.samples), len(bench.train))
     made = bench.samples[:n]
     real, floor = (bench.images_like(made, split, n) for split in (bench.test, bench.train))
@@ -151,7 +151,7 @@ def _what(bench: Bench) -> str:
 
 
 def sharpness(bench: Bench) -> list[cards.Metric]:
-    """How much fine detail samples have, as a share of what test images have."""
+    """How much fine detail the samples have, divided by how much test images have."""
     made, n = bench.samples, len(bench.samples)
     ours, real = (detail(x) for x in (made, bench.images_like(made, bench.test, n)))
     value, error = ratio(ours, real, lambda x: x.mean(-1), bench.seed)
@@ -163,17 +163,17 @@ def sharpness(bench: Bench) -> list[cards.Metric]:
 
 
 def fidelity(bench: Bench) -> list[cards.Metric]:
-    """How far samples are from test images in the backbone's features, and how much of them they cover; and how far in
-    the second backbone's.
+    """How far samples are from test images in the backbone's features, and how much of them they cover; and how far
+    they are in the features of the second backbone.
 
-    Training images, as many, are measured in the samples' place: the floor.
+    For the floor, as many training images are measured in the place of the samples.
     """
     assert bench.backbone is not None
     return [*_seen_by(bench, bench.backbone), *(_seen_by(bench, bench.second)[:2] if bench.second else [])]
 
 
 def _seen_by(bench: Bench, backbone: Backbone) -> list[cards.Metric]:
-    """The two distances in a backbone's features, and the shares."""
+    """The two distances in a backbone's features, then precision, recall, density and coverage."""
     n = min(len(bench.samples), len(bench.train))
     made, train, test = (
         backbone(bench.samples[:n]),
@@ -209,13 +209,13 @@ FIDELITY = (
     "in how many balls of test images one lies, over k = 5 (Naeem et al. 2020)",
     "share of test images with one in their ball, k = 5 (Naeem et al. 2020)",
 )
-"""Protocols of what `_compared` finds, in its order."""
+"""Protocols of the figures that `_compared` returns, in the same order."""
 
 
 def _compared(
     made: Tensor, real: Tensor, statistics: Statistics, backbone: Backbone
 ) -> dict[str, tuple[float, float | None]]:
-    """Each figure of features (n, d), with its standard error where it has one."""
+    """The figures of features (n, d), each with its standard error if it has one."""
     fd, kd = backbone.names()
     ours = features.statistics(made)
     distance = frechet_distance(ours.mean, ours.covariance, statistics.mean, statistics.covariance)
@@ -230,7 +230,8 @@ def _compared(
 
 
 def _reference(bench: Bench, backbone: Backbone, test: Tensor) -> Statistics:
-    """Moments of the real images: what the judge's card ships, if it is of these images, so that all say the same."""
+    """Moments of the real images. Those in the backbone's card are taken if they are of these images, so that all
+    evaluations use the same."""
     here = features.statistics(test)
     if backbone is not bench.backbone:
         return here
@@ -239,14 +240,15 @@ def _reference(bench: Bench, backbone: Backbone, test: Tensor) -> Statistics:
 
 
 def moments(bench: Bench) -> dict[str, Statistics]:
-    """What a judge's card ships: of its features of the test images, of each kind that models of the data make."""
+    """The statistics for the card of a judge: moments of its features of test images, for each kind of image."""
     eyes, test = features.of_judge(bench.model), bench.test.images.float() / 255
     images = {"test": test, "binary": binary_draw(test, bench.test.split, bench.seed)}
     return {kind: features.statistics(eyes(images[kind])) for kind in features.kinds(bench.model.preparation)}
 
 
 def class_accuracy(bench: Bench) -> list[cards.Metric]:
-    """Of samples asked for by class, the share that the judge sees in that class; against its share on test images."""
+    """The share of samples of a class in which the scoring classifier sees that class; the ceiling is the same share
+    of test images."""
     assert bench.judge is not None
     classes = len(bench.judge.module.config.names)
     n = MAX_SAMPLES // classes * classes
@@ -259,7 +261,7 @@ def class_accuracy(bench: Bench) -> list[cards.Metric]:
 
 
 def memorisation(bench: Bench) -> list[cards.Metric]:
-    """How near samples come to the training set, against how near unseen images come: about 1 or more is no copying."""
+    """How near samples are to training images, divided by how near test images are. At 1 or more nothing is copied."""
     samples, n = bench.samples, len(bench.samples)
     train, test = bench.images_like(samples, bench.train), bench.images_like(samples, bench.test, n)
     made, held_out = (nearest(x, train)[0].minimum(nearest(x.flip(3), train)[0]) for x in (samples, test))
@@ -273,9 +275,9 @@ def memorisation(bench: Bench) -> list[cards.Metric]:
 
 
 def ratio(a: Tensor, b: Tensor, summary: Callable[[Tensor], Tensor], seed: int) -> tuple[float, float | None]:
-    """summary(a) / summary(b) of values (n,) and (m,), with its standard error by the bootstrap (Efron 1979).
+    """summary(a) / summary(b) of values (n,) and (m,), and its standard error from the bootstrap (Efron 1979).
 
-    One value has no standard error.
+    The standard error is None if one of the two has a single value.
     """
     if min(len(a), len(b)) < 2:
         return (summary(a) / summary(b)).item(), None
@@ -285,7 +287,7 @@ def ratio(a: Tensor, b: Tensor, summary: Callable[[Tensor], Tensor], seed: int) 
 
 
 def paired_error(bench: Bench) -> list[cards.Metric]:
-    """Of a translator of pairs: L1, PSNR and SSIM between the translation and its target."""
+    """For a translator of pairs: L1, PSNR and SSIM between a translation and its target."""
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     made = bench.samples

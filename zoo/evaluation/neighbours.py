@@ -1,4 +1,4 @@
-"""Samples beside the training images that are nearest to them, in a picture that is never part of a card."""
+"""A picture of samples with their nearest training images. It is never part of a card."""
 
 from pathlib import Path
 
@@ -12,20 +12,23 @@ from zoo.model import Model
 
 
 def check_neighbours(path: Path, model: Model) -> None:
-    """InputError unless neighbours can be shown there: not inside a card, for they are images of the data set."""
+    """InputError unless a picture of neighbours can be written there. A card may not hold images of a data set."""
     if not {"sample", "translate"} & set(model.spec.capabilities):
-        raise InputError(f"{model.name} makes no images, so there are no neighbours of them", "Leave --neighbours out.")
+        raise InputError(f"{model.name} makes no images, so they have no neighbours", "Leave out --neighbours.")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise InputError(f"neighbours: {path} is no picture file", "Give one that ends in .png.")
+        raise InputError(
+            f"neighbours: {path} is not the name of a picture file", f"For example: --neighbours {path.stem}.png"
+        )
     if any(path.resolve().is_relative_to(folder.resolve()) for folder in hub.bundled().values()):
         raise InputError(
-            f"neighbours: {path} is inside a card, and cards hold no image of a data set", "Give a file elsewhere."
+            f"neighbours: {path} is inside a card, and a card holds no images of a data set",
+            f"Give a file in another folder. For example: --neighbours {path.name}",
         )
 
 
 def show_neighbours(bench: Bench, path: Path, samples: int = 12, each: int = 4) -> None:
-    """Columns of a sample and below it its nearest training images or their mirror images, the nearest first, by pixel
-    distance."""
+    """Write the picture. Each column is a sample and below it its nearest training images or their mirror images. The
+    nearest is first, by pixel distance."""
     made = bench.samples[:samples]
     train = bench.images_like(bench.samples, bench.train)
     train = torch.cat([train, train.flip(3)])

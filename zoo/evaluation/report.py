@@ -1,4 +1,4 @@
-"""What is told of a card that is held against what it says of itself: a check, and how one is made."""
+"""A check of a card, and how one is made. It compares what the card says with what is found."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Value = str | float
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a card says, held against what is found."""
+    """One thing that a card says, compared with what is found."""
 
     what: str
     state: Literal["pass", "fail", "skipped"]
@@ -22,15 +22,15 @@ class Check:
     found: Value = ""
     tolerance: Value = ""
     why: str = ""
-    """Why it failed or was skipped, and what to do."""
+    """Why the check failed or was skipped, and what to do."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card that loads, and what its checks need beside it."""
+    """A loaded card, with all that its checks need."""
 
     name: str
-    """As it was asked for, so that commands in hints can be repeated."""
+    """The name as the user gave it, so that the commands in hints work."""
     folder: Path
     model: Model
     facts: Facts
@@ -39,11 +39,15 @@ class Card:
 
     @property
     def remedy(self) -> str:
+        """The first words of a hint: they need an object after them."""
         return f"'zoo evaluate {self.name} --write' measures and records"
 
 
 def guarded(what: str, checks: Callable[[], list[Check]]) -> list[Check]:
-    """A check that cannot be made has failed; the others go on. Data that are not there are no fault of the card."""
+    """The result of `checks`. If they raise an error, that is one failed check, and the others still run.
+
+    Only DataError is raised on: it is not the card's fault if the data are missing.
+    """
     try:
         return checks()
     except DataError:
@@ -53,11 +57,11 @@ def guarded(what: str, checks: Callable[[], list[Check]]) -> list[Check]:
 
 
 def failed(what: str, error: Exception) -> Check:
-    if isinstance(error, MissingExtraError):  # no fault of the card
+    if isinstance(error, MissingExtraError):  # that is not the card's fault
         return Check(what, "skipped", why=str(error))
     return Check(what, "fail", why=str(error) if isinstance(error, ZooError) else f"{type(error).__name__}: {error}")
 
 
 def held(what: str, good: bool, expected: Value = "", found: Value = "", tolerance: Value = "", why: str = "") -> Check:
-    """`why` explains a failure; a check that passed needs no words."""
+    """A check that passed or failed. `why` explains a failure, and is left out if the check passed."""
     return Check(what, "pass" if good else "fail", expected, found, tolerance, "" if good else why)

@@ -1,4 +1,4 @@
-"""Whether a card is what it says it is: every check of it, in one report."""
+"""Verifies a card: runs all its checks and reports them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -34,16 +34,17 @@ def verify(
     device: str = "auto",
     progress: bool = True,
 ) -> list[Check]:
-    """Hold a card against what it says of itself. A fault of the card is a check that failed, never an exception.
+    """Check that what a card says is true. A fault of the card is a failed check, never an exception.
 
-    Without `data`: the card loads and its hashes hold, its README follows from its facts, no other file is in its
-    folder, its picture and golden numbers come out again, its size is as recorded, and its Fréchet distance too, where
-    the judge's card ships the moments of the real images. Nothing in the folder is changed.
+    Without `data` it checks that the card loads and its hashes match, that its README follows from its facts, that no
+    other file is in its folder, that its picture and golden numbers come out again, and that its size is as recorded.
+    If the card of the scoring classifier has the moments of the real images, it checks the Fréchet distance too. No
+    file in the folder changes.
 
-    data: a data set, by Hub name or folder, on whose test split all figures are measured again. judge: the card of the
-    judge, where it is not bundled. key: a publisher's public key (PEM), whose signature the card must bear.
-    Raises NotFoundError for an unknown card, InputError for a device, DataError for a data set that is not there, and
-    MissingExtraError for `data` or `key` without the extra; any other check that an extra is missing for is skipped.
+    data: a data set, a Hub name or a folder. All figures are measured again on its test split. judge: the card of the
+    scoring classifier, if it is not bundled. key: the publisher's public key (PEM), if the signature is to be checked.
+    Raises NotFoundError for an unknown card, InputError for an unknown device, DataError for a data set that is not
+    there, and MissingExtraError if `data` or `key` needs an extra. Other checks that need a missing extra are skipped.
     """
     if data is not None:
         require("evaluate", "measuring again")
@@ -59,21 +60,21 @@ def verify(
     except Exception as error:  # a family's own code may raise anything
         return [*found, failed("facts" if model else "weights", error)]
     card = Card(str(name), folder, model, facts, None if judge is None else hub.locate(judge), progress)
-    # Before the rest, so that a mistyped data set is told at once.
+    # This comes before the rest, so that a wrong name of a data set is reported at once.
     measured = checks.untouched(card) if data is None else guarded("figures", partial(checks.again, card, data))
     return found + [check for what, part in PARTS.items() for check in guarded(what, partial(part, card))] + measured
 
 
 def _signature(folder: Path, key: str | Path | None) -> list[Check]:
-    """Whose the card is; of a signed card it is said that nobody looked."""
+    """The check of the signature. Without a key there is a line for a signed card, which says that it was skipped."""
     if key is None:
-        why = "the card is signed: --signature KEY tells whether by that key"
+        why = "the card is signed. To check it give the publisher's public key: --signature KEY"
         return [Check("signature", "skipped", why=why)] if (folder / SIGNATURE).is_file() else []
     from zoo.hub.signing import check_signature
 
     try:
         check_signature(folder, Path(key))
-    except MissingExtraError:  # who asks for a signature must not take silence for one
+    except MissingExtraError:  # a check that was asked for must not be skipped
         raise
     except Exception as error:
         return [failed("signature", error)]

@@ -1,8 +1,8 @@
-"""The laws that every family obeys, for ours and for third parties' tests.
+"""The laws that every family keeps: zoo's own families, and those of other packages.
 
-pytest --zoo-family my-family           # one test per law; the same as the line below in a test module
+pytest --zoo-family my-family           # one test per law; the same as the next line in a test module
 test_laws = zoo.testing.laws("my-family")
-zoo.testing.check_family("my-family")   # without pytest: BrokenLaw names all that are broken
+zoo.testing.check_family("my-family")   # without pytest: raises one BrokenLaw that names all broken laws
 zoo.testing.report("my-family")         # a Result for each law
 """
 
@@ -33,33 +33,34 @@ from zoo.testing.law import SkippedLaw
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one law for one family."""
+    """The result of one law for one family."""
 
     law: str
     state: Literal["kept", "broken", "skipped"]
     message: str
-    """Which promise is broken, where and what to do; or why the law was skipped; or empty."""
+    """Which law is broken, where, and what to do; or why it was skipped; empty for a law that is kept."""
     seconds: float
     error: BrokenLaw | None = field(default=None, repr=False, compare=False)
 
 
 def laws_of(spec: ModelSpec, optional: Iterable[str] = OPTIONAL) -> list[Law]:
-    """The laws that say something about a family, and of the optional ones those with these marks."""
+    """The laws that apply to a family. Of the optional laws, only those with these marks."""
     marks = {"", *optional}
     return [law for law in LAWS.values() if law.mark in marks and law.concerns(spec)]
 
 
 def report(family: str | ModelSpec, optional: Iterable[str] = ()) -> Iterator[Result]:
-    """Judge a family by every law, one after another; optional laws by their marks (`OPTIONAL`).
+    """Test a family by every law, one after the other, and yield the results.
 
-    Raises NotFoundError or PluginError for a family that is not there.
+    optional: the marks (keys of `OPTIONAL`) of optional laws that are tested too.
+    Raises NotFoundError or PluginError for a family that is not there, and MissingExtraError without the extra `train`.
     """
     case = case_of(family)
     return (judge(case, law) for law in laws_of(case.spec, optional))
 
 
 def check_family(family: str | ModelSpec, optional: Iterable[str] = ()) -> None:
-    """Judge a family by every law. Raises one BrokenLaw that names all that do not hold."""
+    """Test a family by every law. Raises one BrokenLaw that names all laws that it breaks, and what `report` raises."""
     broken = [result for result in report(family, optional) if result.error]
     if len(broken) == 1:
         raise broken[0].error or AssertionError
@@ -69,7 +70,7 @@ def check_family(family: str | ModelSpec, optional: Iterable[str] = ()) -> None:
 
 
 def check_law(case: Case, name: str) -> None:
-    """Judge by one law. Raises BrokenLaw."""
+    """Test a family by one law. Raises BrokenLaw if it breaks the law."""
     error = judge(case, LAWS[name]).error
     if error:
         raise error
@@ -78,8 +79,8 @@ def check_law(case: Case, name: str) -> None:
 def laws(family: str, optional: Iterable[str] = OPTIONAL) -> Callable[..., None]:
     """A test function with one test for each law of an installed family: `test_laws = zoo.testing.laws("my-family")`.
 
-    Optional laws carry pytest's marks `zoo_gpu`, `zoo_compile` and `zoo_kill`, and are left out unless
-    `--zoo-optional` asks for them.
+    Optional laws have pytest's marks `zoo_gpu`, `zoo_compile` and `zoo_kill`. They run only if `--zoo-optional` asks
+    for them.
     """
     import pytest
 
@@ -97,7 +98,7 @@ def laws(family: str, optional: Iterable[str] = OPTIONAL) -> Callable[..., None]
 
 
 def under_pytest(case: Case, law: Law, verbosity: int) -> None:
-    """One law as a test: skipped or failed with its message alone; from -vv on with the traceback too."""
+    """Run one law as a test. A skipped or broken law shows only its message; with -vv also the traceback."""
     import pytest
 
     result = judge(case, law)
@@ -110,18 +111,18 @@ def under_pytest(case: Case, law: Law, verbosity: int) -> None:
 
 
 def case_of(family: str | ModelSpec) -> Case:
-    """An installed family, or one that is not installed yet, under test. MissingExtraError unless it can be trained."""
-    require("train", "judging a family by the laws")
+    """The test case of an installed family, or of a spec. MissingExtraError without the extra `train`."""
+    require("train", "testing a family by the laws")
     return Case(family if isinstance(family, ModelSpec) else registry().spec(family))
 
 
 def judge(case: Case, law: Law) -> Result:
-    """Judge a family by one law; whatever goes wrong inside breaks it."""
+    """Test a family by one law. Any error in the test breaks the law."""
     started = time.perf_counter()
     skipped, error = "", None
     try:
         if law.needs and not set(law.needs) <= set(case.capabilities):
-            raise SkippedLaw(f"{case.spec.name} declares {', '.join(law.needs)}, and its module lacks it")
+            raise SkippedLaw(f"{case.spec.name} declares {', '.join(law.needs)}, but its module does not have it all")
         law.check(case)
     except SkippedLaw as reason:
         skipped = str(reason)
@@ -132,7 +133,7 @@ def judge(case: Case, law: Law) -> Result:
 
 
 def _verdict(case: Case, law: Law, fault: Exception) -> BrokenLaw:
-    """What went wrong, as a BrokenLaw that says which promise is broken, where and what to do."""
+    """The error as a BrokenLaw that says which law is broken, where, and what to do."""
     found = fault.message if isinstance(fault, BrokenLaw) else f"{type(fault).__name__}: {fault}"
     about = getattr(fault, "about", "") or law.about
     where = _line_of(case, fault) or _definition(case, about)
@@ -143,13 +144,13 @@ def _verdict(case: Case, law: Law, fault: Exception) -> BrokenLaw:
 
 
 def _line_of(case: Case, fault: Exception) -> str:
-    """The last line of the family's own code that an error came through; empty if it came through none."""
+    """The last line of the family's own code in the traceback of an error; empty if there is none."""
     frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if _is_own(case, frame.filename)]
     return f"{_short_path(frames[-1].filename)}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""
 
 
 def _definition(case: Case, about: str) -> str:
-    """Where the family defines what a law is about; empty if that cannot be told."""
+    """File and line where the family defines what a law is about; empty if that is not known."""
     try:
         kind = resolve(case.spec.module)
         thing: Any = {"train": lambda: resolve(case.spec.train), "Config": lambda: kind.Config}.get(
@@ -174,6 +175,6 @@ def _is_own(case: Case, file: str) -> bool:
 
 
 def _short_path(file: str) -> str:
-    """As seen from the current folder, where it lies inside."""
+    """The path relative to the current folder, if it is inside of it."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

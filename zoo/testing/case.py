@@ -30,7 +30,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Table:
-    """Every image that a small model can make, (m, c, h, w), with its probability, (m,) float64."""
+    """Every image that a small model can make, (m, c, h, w), and the probability of each, (m,) float64."""
 
     module: Any
     levels: int
@@ -55,15 +55,15 @@ class Case:
 
     @cached_property
     def capabilities(self) -> tuple[str, ...]:
-        """Those that are declared and there; one law compares the two, the others look at what can be called."""
+        """The capabilities that the spec declares and the module has. One law compares spec and module."""
         kind = resolve(self.spec.module)
         return tuple(name for name in self.spec.capabilities if callable(getattr(kind, name, None)))
 
     @cached_property
     def stirred(self) -> Any:
-        """The tiny model after two steps of its loop and with every parameter moved: no term vanishes any more.
+        """The tiny model after two steps of its loop, with every parameter changed, so that every term counts.
 
-        Fresh from initialisation a scale may be 0 and a running average 1, and what is multiplied by them unseen.
+        In a new model a scale may be 0 and a running average 1. Then nobody sees whether they are used correctly.
         """
         with scratch() as out, torch.random.fork_rng(devices=[]), torch.no_grad():
             with torch.enable_grad():
@@ -71,21 +71,22 @@ class Case:
             torch.manual_seed(0)
             for parameter in module.parameters():
                 change = 0.1 * torch.randn_like(parameter)
-                # A sign may mean something, so numbers grow or shrink; those that are all 0 have none.
+                # A sign may matter, so numbers only grow or shrink. A tensor of zeros has no signs to keep.
                 parameter.add_(change * parameter if parameter.any() else change)
         return module
 
     @cached_property
     def smallest(self) -> "Case":
-        """The family at the smallest side that its Config takes, in one channel if it can."""
+        """The family with the smallest images that its Config takes, with one channel if it takes that."""
         choices = ({"image_size": side, "channels": channels} for side in (2, 4) for channels in (1, 3))
         return next(filter(None, (self.smaller(**choice) for choice in choices)), self)
 
     @cached_property
     def tables(self) -> "list[Table]":
-        """The family with images so small that all can be counted; none if they are too many, or continuous.
+        """The family with images so small that all of them can be listed. Empty if they are too many, or continuous.
 
-        Grey images of 3x3 pixels look far, coloured ones of 2x2 look across channels. A field `n_levels` is set to 2.
+        Grey images of 3x3 pixels test more distant pixels; coloured ones of 2x2 test channels. A field `n_levels` of
+        the Config is set to 2.
         """
         found: dict[tuple[int, ...], Table] = {}
         for channels, side in ((1, 3), (3, 2), (1, 2), (1, 4)):
@@ -97,7 +98,7 @@ class Case:
 
     @cached_property
     def table(self) -> "Table | None":
-        """All images that the tiny model can make, if they are at most 2**16."""
+        """All images that the tiny model can make; None if they are more than 2**16."""
         with torch.no_grad():
             samples = self.model.module.sample(Noise(0, 0, 256))
             levels, size = grey_levels(samples), samples[0].numel()
@@ -108,7 +109,7 @@ class Case:
             return Table(self.stirred, levels, images, self.stirred.log_prob(images).double().exp())
 
     def smaller(self, **changes: Any) -> "Case | None":
-        """The family with another tiny config, as far as its Config has these fields; None if it refuses the values."""
+        """The family with another tiny config, without fields that its Config lacks. None if it refuses a value."""
         fields = resolve(self.spec.module).Config.model_fields
         tiny = dict(self.spec.tiny) | {key: value for key, value in changes.items() if key in fields}
         case = Case(replace(self.spec, tiny=tiny))
@@ -144,19 +145,19 @@ class Case:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of the classes or attributes in the data: those the model declares, or ten of no meaning."""
+        """Names of the classes or attributes in the data: those that the model declares, or else ten numbers."""
         kinds = self.model.conditions.values()
         known = [kind.names for kind in kinds if isinstance(kind, Categorical | Flags)]
         return known[0] if known else tuple(map(str, range(CLASSES)))
 
     @property
     def mask(self) -> Tensor:
-        """(size, size), true for the upper half: what a completion is given."""
+        """(size, size), true for the upper half, which a completion is given."""
         side = self.preparation.size
         return (torch.arange(side) < side // 2)[:, None].expand(side, side)
 
     def batches(self, run: Run, stop: int) -> "_Stopping":
-        """Data of the family's kind, which end the run once `stop` steps are done and saved."""
+        """Data of the family's kind. They end the run when `stop` steps are done and saved."""
         x = (self.images(4 * BATCH) * 255).to(torch.uint8)
         kind, name, k = self.spec.batch, self.preparation.filter, len(self.names)
         labels = {
@@ -176,7 +177,7 @@ class Case:
         return batches
 
     def train(self, out: Path, steps: int, *, resume: bool = False, total: int | None = None) -> nn.Module:
-        """The tiny model after `steps` steps of the family's own loop of `total`, from a checkpoint if it resumes."""
+        """The tiny model after `steps` of `total` steps of the family's own loop. `resume` begins at a checkpoint."""
         run = Run(
             out,
             seed=0,
@@ -190,7 +191,7 @@ class Case:
         return self.loop(run, self.batches(run, steps), total or steps)
 
     def loop(self, run: Run, batches: "_Stopping", total: int) -> nn.Module:
-        """The tiny model after the first of `total` steps of the family's own loop, until the batches end it."""
+        """The tiny model after the family's own loop of `total` steps, or as many of them as the batches allow."""
         module = self.build()
         with suppress(_Stop):
             resolve(self.spec.train)(module.train(), batches, run, steps=total, **self.spec.tiny_train)
@@ -199,7 +200,7 @@ class Case:
     def outputs(
         self, model: Model, n: int = 4, only: tuple[str, ...] | None = None, seed: int = 0, **options: Any
     ) -> dict[str, Tensor]:
-        """What every capability of the model (or only these) gives, by name, on n images or samples of a seed."""
+        """The result of every capability (or of these only), by name, for n images, or for n samples of a seed."""
         x, mask = self.images(n), self.mask
         calls: dict[str, Callable[[], Any]] = {
             "sample": lambda: model.sample(n, seed=seed, **options).tensor,
@@ -216,7 +217,7 @@ class Case:
 
 
 class _Stop(Exception):  # noqa: N818  (no error)
-    """Ends a loop in the middle, as a kill would."""
+    """Ends a loop in the middle, as if it was killed."""
 
 
 class _Stopping(Batches):
@@ -233,7 +234,7 @@ class _Stopping(Batches):
 
 
 def grey_levels(samples: Tensor) -> int | None:
-    """How many values 0 ... 1 the samples take, if they are evenly spaced and at most 16."""
+    """The number of levels from 0 to 1 that the samples have, if they have at most 16 at even distances; else None."""
     values = torch.unique(samples)
     if not 2 <= len(values) <= 16:
         return None
@@ -243,7 +244,7 @@ def grey_levels(samples: Tensor) -> int | None:
 
 
 def flat(value: Any) -> Tensor:
-    """Codes as one table, whatever the family calls them."""
+    """Codes as one tensor, whatever names the family gives them."""
     if isinstance(value, Mapping):
         return torch.cat([flat(value[key]).float() for key in sorted(value)], dim=1)
     tensor: Tensor = value.float().flatten(1) if value.ndim > 1 else value.float()[:, None]

@@ -20,12 +20,12 @@ def law_spec_is_valid(case: Case) -> None:
 
 @law(
     about="spec",
-    remedy="Keep the package's __init__.py to the spec: everything that imports torch goes into model.py or train.py.",
+    remedy="Leave only the spec in the package's __init__.py. Move code that imports torch to model.py or train.py.",
 )
 def law_spec_is_light(case: Case) -> None:
-    """Listing must not pay for torch: what holds the spec is imported in a fresh interpreter."""
+    """Listing models must not wait for torch. The module with the spec is imported in a new Python, without torch."""
     holder = _holder(case.spec)
-    stop = f"sys.exit('{holder} imports torch; leave that to model.py')"
+    stop = f"sys.exit('{holder} imports torch')"
     hook = f"lambda event, names: event == 'import' and names[0] == 'torch' and {stop}"
     code = f"import sys; sys.addaudithook({hook}); import {holder}"
     done = subprocess.run([sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, check=False)
@@ -33,39 +33,41 @@ def law_spec_is_light(case: Case) -> None:
 
 
 @law(
-    about="Config", remedy="Derive Config from zoo.Config and bound each field: Annotated[int, Field(ge=..., le=...)]."
+    about="Config",
+    remedy="Derive Config from zoo.Config, and give each field bounds: Annotated[int, Field(ge=..., le=...)].",
 )
 def law_config_is_closed_and_bounded(case: Case) -> None:
-    """A config from a stranger must not be able to ask for a model without end."""
+    """A config may come from a stranger. It must not be able to ask for a model of any size."""
     for path, part in _walk(resolve(case.spec.module).Config.model_json_schema(), "Config"):
         missing = _open_end(part)
         expect(missing is None, f"{path} {missing}")
 
 
-@law(about="train", remedy="Rename the argument of train: `run` and `batches` hold what every run can be told.")
+@law(about="train", remedy="Rename the argument of train: the settings of every run are in `run` and `batches`.")
 def law_the_loop_takes_no_setting_of_the_run(case: Case) -> None:
-    """A recipe and `--set` give both under one name, so that the loop's own would never get its value."""
+    """A recipe and `--set` give both under one name, so the argument of the loop would never get its value."""
     loop_arguments(case.spec)
 
 
-@law(about="module", remedy="Make ModelSpec.capabilities list just the methods that the module has.")
+@law(about="module", remedy="List in ModelSpec.capabilities exactly the methods that the module has.")
 def law_capabilities_are_declared_both_ways(case: Case) -> None:
     kind = resolve(case.spec.module)
     has = {name for name in CAPABILITIES if callable(getattr(kind, name, None))}
     expect(
-        has == set(case.spec.capabilities), f"declares {sorted(case.spec.capabilities)}, the module has {sorted(has)}"
+        has == set(case.spec.capabilities),
+        f"the spec declares {sorted(case.spec.capabilities)}, but the module has {sorted(has)}",
     )
 
 
 def _holder(spec: ModelSpec) -> str:
-    """The module that is imported to list a family: its entry point's, or before it is installed its package."""
+    """The module that is imported to list a family: that of its entry point, or its package if it is not installed."""
     if registry().specs.get(spec.name) is spec:
         return registry().provider(spec.name).module.partition(":")[0]
     return spec.module.partition(":")[0].partition(".")[0]
 
 
 def _walk(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every part of a JSON schema, with where it stands."""
+    """Every part of a JSON schema, with its path."""
     yield path, schema
     for name, part in {**schema.get("properties", {}), **schema.get("$defs", {})}.items():
         yield from _walk(part, f"{path}.{name}")
@@ -77,24 +79,24 @@ def _walk(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[s
 
 
 def _open_end(part: Mapping[str, Any]) -> str | None:
-    """What one part of a JSON schema leaves without an end."""
+    """What one part of a JSON schema leaves without a bound, in words; None if all is bounded."""
     keys, kind = part.keys(), part.get("type")
     if {"enum", "const", "$ref", "anyOf", "oneOf", "allOf"} & keys:
-        return None  # closed by itself, or looked at part by part
+        return None  # it has no open end, or `_walk` gives its parts
     if kind is None:
-        return "takes anything; give it a type"
+        return "takes a value of any type; give it a type"
     if kind in ("integer", "number"):
         low, high = {"minimum", "exclusiveMinimum"} & keys, {"maximum", "exclusiveMaximum"} & keys
-        return None if low and high else "lacks a bound; use Field(ge=..., le=...)"
+        return None if low and high else "lacks a lower or an upper bound; use Field(ge=..., le=...)"
     if kind == "array":
-        return None if "maxItems" in part else "may be of any length; use Field(max_length=...)"
+        return None if "maxItems" in part else "may have any length; use Field(max_length=...)"
     if kind == "string":
-        return None if {"maxLength", "pattern"} & keys else "is free text; use Literal or Field(max_length=...)"
+        return None if {"maxLength", "pattern"} & keys else "takes any text; use Literal or Field(max_length=...)"
     if kind == "object":
         return None if part.get("additionalProperties") is False else "takes unknown keys; derive it from zoo.Config"
     return None
 
 
 def _environment() -> dict[str, str]:
-    """This interpreter's import path for a fresh one."""
+    """An environment in which a new Python imports from the same places as this one."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,4 +1,4 @@
-"""The laws of what a model computes when it is used: shapes, seeds, batches, traces, conditions, threads, devices."""
+"""The laws of what a model computes in use: shapes, seeds, batches, traces, conditions, threads and devices."""
 
 import gc
 import logging
@@ -28,80 +28,84 @@ def law_saving_and_loading_changes_no_bit(case: Case) -> None:
     first = case.outputs(case.model)
     with scratch() as out:
         facts = weights.save_weights(case.model.module, out)
-        module = case.build(seed=1)  # so that whatever the file lacks differs
+        module = case.build(seed=1)  # with another seed, so that anything that the file lacks is different
         state = weights.read_weights(out / WEIGHTS, weights.outline(case.spec, dict(case.spec.tiny)), facts)
         module.load_state_dict(state)
     for name, value in case.outputs(case.wrap(module)).items():
         expect(
             torch.equal(value, first[name]),
-            f"{name} differs after saving and loading",
+            f"{name} gives other results after saving and loading",
         )
 
 
-@law(about="module", remedy="Return (n, c, h, w) in [0, 1], end in a sigmoid or clamp(0, 1); one finite row per image.")
+@law(
+    about="module",
+    remedy="Return one finite row for each image. For images return (n, c, h, w), and end in a sigmoid or clamp(0, 1).",
+)
 def law_outputs_have_their_shape_and_range(case: Case) -> None:
     p, n = case.preparation, 4
     for name, value in case.outputs(case.model, n).items():
-        expect(value.isfinite().all(), f"{name} is not finite")
-        expect(len(value) == n, f"{name} gave {len(value)} rows for {n} images")
+        expect(value.isfinite().all(), f"{name} gives values that are not finite")
+        expect(len(value) == n, f"{name} gives {len(value)} rows for {n} images")
         if name in ("sample", "decode", "translate", "complete"):
             raw = _raw(case, name)
             shape, wanted = tuple(raw.shape), (n, p.channels, p.size, p.size)
-            expect(shape == wanted, f"{name} gave shape {shape}, expected {wanted}")
+            expect(shape == wanted, f"{name} gives the shape {shape}, expected {wanted}")
             inside = bool((raw >= 0).all() and (raw <= 1).all())
-            expect(inside, f"{name} leaves [0, 1]: {raw.min():.3f} to {raw.max():.3f}")
+            expect(inside, f"{name} gives values outside [0, 1]: from {raw.min():.3f} to {raw.max():.3f}")
         if name in ("log_prob", "elbo"):
-            expect(value.shape == (n,), f"{name} gave {tuple(value.shape)}, expected ({n},)")
+            expect(value.shape == (n,), f"{name} gives the shape {tuple(value.shape)}, expected ({n},)")
 
 
-@law(about="module", remedy="Draw every random number from `noise`, and use what was drawn.")
+@law(about="module", remedy="Draw every random number from `noise`, and use the numbers that you draw.")
 def law_the_same_seed_gives_the_same_and_another_does_not(case: Case) -> None:
     first, second = case.outputs(case.model), case.outputs(case.model)
     for name, value in first.items():
-        expect(torch.equal(value, second[name]), f"{name} is not reproducible")
+        expect(torch.equal(value, second[name]), f"{name} gives other results when it is called again")
     if "sample" in case.capabilities:
         other = case.model.sample(4, seed=1).tensor
-        expect(not torch.equal(other, first["sample"]), "sample ignores its seed")
+        expect(not torch.equal(other, first["sample"]), "sample gives the same images for another seed")
         expect(not torch.equal(first["sample"][0], first["sample"][1]), "sample makes the same image twice")
 
 
-@law(about="module", remedy="Compute each row from that row alone: no statistics over the batch outside training.")
+@law(about="module", remedy="Compute each row from that row alone. Use no statistics over the batch outside training.")
 def law_no_image_depends_on_its_batch(case: Case) -> None:
-    """Alone, in another batch size or as the head of a longer batch: row i is row i."""
+    """Row i is the same alone, in a batch of another size, and at the start of a longer batch."""
     whole = case.outputs(case.model, 4)
     alone, longer = case.outputs(case.model, 4, batch_size=1), case.outputs(case.model, 6)
     for label, other in (("a batch of 1", alone), ("a longer batch", longer)):
         for name, value in other.items():
             far = (value[:4] - whole[name]).abs().max().item()
             scale = max(1.0, whole[name].abs().max().item())
-            expect(far <= 1e-4 * scale, f"{name} differs by {far:.2g} in {label}")
+            expect(far <= 1e-4 * scale, f"the result of {name} differs by {far:.2g} in {label}")
 
 
 @law(about="module", remedy="Draw from `noise` alone, and change no buffer, parameter or gradient outside train.")
 def law_inference_leaves_no_trace(case: Case) -> None:
-    """No gradient, no change of a weight or buffer, no use of the global random state."""
+    """A call leaves no gradient, changes no weight or buffer, and does not use the global random state."""
     model = case.wrap(case.build())
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
     with _fresh_random_state():
         state = _random_state()
         outputs = case.outputs(model)
-        expect(_random_state() == state, "the global random state was used")
+        expect(_random_state() == state, "the methods used the global random state of torch, NumPy or Python")
     for name, value in outputs.items():
-        expect(not value.requires_grad, f"{name} keeps a gradient graph alive")
-    expect(all(p.grad is None for p in model.module.parameters()), "a parameter was given a gradient")
+        expect(not value.requires_grad, f"the result of {name} keeps a graph of gradients")
+    expect(all(p.grad is None for p in model.module.parameters()), "a parameter has a gradient after inference")
     for name, value in model.module.state_dict().items():
         expect(torch.equal(value, before[name]), f"{name} changed during inference")
 
 
 @law(
-    about="module", remedy="Compute what needs precision in float32: x.float(), or torch.autocast(..., enabled=False)."
+    about="module",
+    remedy="Compute in float32 what needs high precision: with x.float(), or in torch.autocast(..., enabled=False).",
 )
 def law_bfloat16_is_close(case: Case) -> None:
     exact = case.outputs(case.model)
     for name, value in case.outputs(case.wrap(case.build(), dtype="bfloat16")).items():
         far = (value - exact[name]).abs().mean().item()
         scale = max(1.0, exact[name].abs().mean().item())
-        expect(far <= 0.05 * scale, f"{name} in bfloat16 is off by {far:.3f} on average")
+        expect(far <= 0.05 * scale, f"the result of {name} differs by {far:.3f} on average in bfloat16")
 
 
 @law(about="module", remedy="Use the condition in the method, or do not declare it.")
@@ -111,30 +115,30 @@ def law_conditions_change_the_output(case: Case) -> None:
         low, high = _extremes(condition)
         for name in methods:
             one, two = (case.outputs(case.model, only=(name,), **{key: value})[name] for value in (low, high))
-            expect(not torch.equal(one, two), f"{name} ignores {key}")
+            expect(not torch.equal(one, two), f"{name} gives the same result for every {key}")
 
 
-@law(about="complete", remedy="End in torch.where(mask, x, made).", needs=("complete",))
+@law(about="complete", remedy="Return torch.where(mask, x, made).", needs=("complete",))
 def law_completion_keeps_what_was_given(case: Case) -> None:
     if "complete" in case.capabilities:
         x = case.images(4)
         made = case.model.complete(x, case.mask, seed=0).tensor
         changed = (made != x) & case.mask
-        expect(not changed.any(), f"complete changed {int(changed.sum())} of the values it was given")
+        expect(not changed.any(), f"complete changed {int(changed.sum())} of the values that it was given")
 
 
-@law(about="complete", remedy="Read x only where the mask is true.", needs=("complete",))
+@law(about="complete", remedy="Read x only at pixels where the mask is true.", needs=("complete",))
 def law_completion_does_not_see_what_is_missing(case: Case) -> None:
     if "complete" in case.capabilities:
         x = case.images(4)
         other = torch.where(case.mask, x, 1 - x)
         first, second = (case.model.complete(images, case.mask, seed=0).tensor for images in (x, other))
-        expect(torch.equal(first, second), "complete gives other results when only the missing pixels differ")
+        expect(torch.equal(first, second), "complete gives other results if only the missing pixels differ")
 
 
-@law(about="module", remedy="Keep nothing of a call: no list, cache or attribute that grows.")
+@law(about="module", remedy="Keep nothing after a call: no list, cache or attribute may grow.")
 def law_repeated_calls_keep_no_memory(case: Case) -> None:
-    """Tensors alive after three calls of everything, and after three more."""
+    """After three more calls of every method, no more tensors and bytes are in memory than before."""
     model = case.wrap(case.build())
 
     def alive() -> tuple[int, int]:
@@ -148,13 +152,13 @@ def law_repeated_calls_keep_no_memory(case: Case) -> None:
         (before, size), (after, larger) = alive(), alive()
     expect(
         after <= before and larger <= size,
-        f"three calls of each method left {after - before} tensors and {larger - size} bytes behind",
+        f"three calls of each method left {after - before} tensors and {larger - size} bytes in memory",
     )
 
 
-@law(about="module", remedy="Keep what belongs to a call in local variables, not on the module.")
+@law(about="module", remedy="Keep the values of a call in local variables, not in attributes of the module.")
 def law_threads_do_not_disturb_each_other(case: Case) -> None:
-    """Four threads with seeds of their own, at once, get what each gets alone."""
+    """Four threads that call at the same time, each with its own seed, get the same results as alone."""
     model, threads = case.model, 4
     alone = [case.outputs(model, seed=seed) for seed in range(threads)]
     found, faults = _at_once(lambda seed: case.outputs(model, seed=seed), threads)
@@ -164,11 +168,12 @@ def law_threads_do_not_disturb_each_other(case: Case) -> None:
         for name, value in wanted.items():
             far = (found[seed][name] - value).abs().max().item()
             scale = max(1.0, value.abs().max().item())
-            expect(far <= 1e-4 * scale, f"{name} differs by {far:.2g} while other threads call it", name)
+            expect(far <= 1e-4 * scale, f"the result of {name} differs by {far:.2g} if other threads call it too", name)
 
 
 def _at_once(call: Callable[[int], Any], threads: int) -> tuple[dict[int, Any], list[Exception]]:
-    """Three calls in each of several threads that start together and take turns often: last results, and errors."""
+    """Three calls in each of several threads, which start together and switch often. Returns the last result of each
+    thread, and all errors."""
     start, found, faults = threading.Barrier(threads), dict[int, Any](), list[Exception]()
 
     def work(number: int) -> None:
@@ -176,7 +181,7 @@ def _at_once(call: Callable[[int], Any], threads: int) -> tuple[dict[int, Any], 
         try:
             for _ in range(3):
                 found[number] = call(number)
-        except Exception as fault:  # whatever the family raises is the law's to report
+        except Exception as fault:  # the law reports any error that the family raises
             faults.append(fault)
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
@@ -193,24 +198,24 @@ def _at_once(call: Callable[[int], Any], threads: int) -> tuple[dict[int, Any], 
 
 
 def accelerator() -> str | None:
-    """The device on which the law of GPUs holds its trial, if there is one."""
+    """The device for the law of GPUs, if there is one."""
     return "cuda" if torch.cuda.is_available() else None
 
 
 @law(
     about="module",
-    remedy="Make every tensor on the device of the input or of `noise`, or register it as a buffer.",
+    remedy="Make every tensor on the device of the input or of `noise`; or register it as a buffer.",
     mark="gpu",
 )
 def law_a_gpu_gives_what_the_cpu_gives(case: Case) -> None:
-    """On average within a thousandth, in full float32 precision."""
+    """The results agree on average within a thousandth, in full float32 precision."""
     device = accelerator()
     if device is None:
-        raise SkippedLaw("there is no CUDA device here")
+        raise SkippedLaw("this machine has no CUDA device")
     wanted = case.outputs(case.model)
     with _full_precision():
         found = case.outputs(case.wrap(case.build(), device=device))
-    _expect_close(found, wanted, f"on {device}")
+    _expect_close(found, wanted, f"on the device {device}")
 
 
 COMPILER = "inductor"
@@ -218,31 +223,32 @@ COMPILER = "inductor"
 
 @law(
     about="module",
-    remedy="Run it with TORCH_LOGS=graph_breaks,recompiles, and look for branches on torch.compiler.is_compiling().",
+    remedy="Set TORCH_LOGS=graph_breaks,recompiles and run it. Look for branches on torch.compiler.is_compiling().",
     mark="compile",
 )
 def law_compiling_changes_nothing(case: Case) -> None:
-    """Each capability's method through torch.compile, on average within a thousandth; noise is drawn as ever."""
+    """With torch.compile the results of each capability agree on average within a thousandth. The noise is not
+    compiled."""
     if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        raise SkippedLaw("torch.compile needs a C++ compiler, and there is none here")
+        raise SkippedLaw("torch.compile needs a C++ compiler, and this machine has none")
     module = case.build()
     for name in case.capabilities:
         setattr(module, name, torch.compile(getattr(module, name), backend=COMPILER))
     with _noise_outside_graphs():
         found = case.outputs(case.wrap(module))
-    _expect_close(found, case.outputs(case.model), "compiled")
+    _expect_close(found, case.outputs(case.model), "with torch.compile")
 
 
 def _expect_close(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], how: str) -> None:
     for name, value in wanted.items():
         far = (found[name] - value).abs().mean().item()
         scale = max(1.0, value.abs().mean().item())
-        expect(far <= 1e-3 * scale, f"{name} {how} is off by {far:.2g} on average", name)
+        expect(far <= 1e-3 * scale, f"the result of {name} differs by {far:.2g} on average {how}", name)
 
 
 @contextmanager
 def _only_new_objects() -> Iterator[None]:
-    """What is there already is out of sight of the garbage collector, which has a million things to look at else."""
+    """Hide all objects so far from the garbage collector: it would have a million of them to look at."""
     mine = gc.get_freeze_count() == 0
     if mine:
         gc.freeze()
@@ -255,10 +261,13 @@ def _only_new_objects() -> Iterator[None]:
 
 @contextmanager
 def _noise_outside_graphs() -> Iterator[None]:
-    """The counter generator is NumPy's, on 64-bit words that the compiler has no name for. Its diary is not kept."""
+    """Draw noise outside of compiled graphs: the generator is NumPy's, with 64-bit words that torch cannot compile.
+
+    The compiler's messages are not shown.
+    """
     plain, level = Noise._uniform, logging.root.manager.disable
     disabled: Any = torch.compiler.disable(plain)  # type: ignore[no-untyped-call]
-    setattr(Noise, "_uniform", disabled)  # noqa: B010  (a method of ours, for a while)
+    setattr(Noise, "_uniform", disabled)  # noqa: B010  (replaces a method of zoo, until the end)
     logging.disable(logging.INFO)
     try:
         yield
@@ -269,7 +278,7 @@ def _noise_outside_graphs() -> Iterator[None]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Without TensorFloat-32, which rounds to three digits."""
+    """Turn off TensorFloat-32, which rounds to three digits."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
@@ -303,7 +312,7 @@ def _extremes(condition: Condition) -> tuple[Any, Any]:
 
 @contextmanager
 def _fresh_random_state() -> Iterator[None]:
-    """The three global generators in a state that no family's own seeding can have left behind; restored at the end."""
+    """Give the three global generators a seed that no family can have set. Their state is restored at the end."""
     python, array, seed = random.getstate(), np.random.get_state(), secrets.randbits(32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -317,6 +326,6 @@ def _fresh_random_state() -> Iterator[None]:
 
 
 def _random_state() -> tuple[Any, ...]:
-    """The three global generators, as something that can be compared."""
+    """The states of the three global generators, in a form that can be compared."""
     array: Any = np.random.get_state()
     return torch.get_rng_state().tolist(), random.getstate(), array[1].tolist(), array[2:]

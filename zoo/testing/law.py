@@ -1,4 +1,4 @@
-"""What a law is: a promise that every family keeps, how it is checked, and what to do when it is broken."""
+"""What a law is: a promise that every family keeps, its test, and what to do if a family breaks it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from zoo.family.spec import ModelSpec
 from zoo.testing.case import Case
 
 
-class BrokenLaw(ZooError, AssertionError):  # noqa: N818  (what it is, in one word)
-    """A family breaks a law; the message says which, and how."""
+class BrokenLaw(ZooError, AssertionError):  # noqa: N818  (the name says what it is)
+    """A family breaks a law. The message says which law, and how."""
 
     def __init__(self, message: str, hint: str | None = None, about: str = "") -> None:
         super().__init__(message, hint)
@@ -18,50 +18,50 @@ class BrokenLaw(ZooError, AssertionError):  # noqa: N818  (what it is, in one wo
 
 @dataclass(frozen=True)
 class Law:
-    """One promise, and how it is checked."""
+    """One promise, and its test."""
 
     name: str
-    """A sentence: 'no image depends on its batch'."""
+    """The promise as a sentence: 'no image depends on its batch'."""
     check: Callable[[Case], None]
     about: str
-    """What a family keeps it with: `spec`, `Config`, `train`, a capability, or `module` for all of them."""
+    """The part of a family that keeps it: `spec`, `Config`, `train`, a capability, or `module` for all capabilities."""
     remedy: str
-    """What to do when it is broken."""
+    """What to do if the law is broken."""
     needs: tuple[str, ...] = ()
-    """Capabilities without which it says nothing."""
+    """Capabilities that a family must have, or else the law is not about it."""
     tag: str = ""
-    """The tag of the spec without which it says nothing."""
+    """Tag that a family's spec must have, or else the law is not about it."""
     mark: str = ""
-    """Of an optional law: what it wants besides, one of `OPTIONAL`."""
+    """Mark of an optional law, one of `OPTIONAL`; empty for other laws."""
 
     @property
     def slug(self) -> str:
-        """The name as one word, which `pytest -k` can find."""
+        """The name as one word, so that `pytest -k` can find it."""
         return self.name.replace(" ", "_")
 
     def concerns(self, spec: ModelSpec) -> bool:
-        """Whether it says anything about the family, as far as the spec tells."""
+        """Whether the law is about this family, as far as the spec tells."""
         return set(self.needs) <= set(spec.capabilities) and (not self.tag or self.tag in spec.tags)
 
 
 OPTIONAL = {
     "gpu": "needs a CUDA device",
-    "compile": "needs a C++ compiler, and minutes",
+    "compile": "needs a C++ compiler, and takes minutes",
     "kill": "starts and kills processes",
 }
-"""Marks of the laws that are left out unless asked for, and why they are."""
+"""Marks of the laws that run only if they are asked for, and the reason."""
 LAWS: dict[str, Law] = {}
 """Every law, by its name."""
 
 
-class SkippedLaw(Exception):  # noqa: N818  (no error)
-    """The law cannot be looked at, here or in this family; the message says why."""
+class SkippedLaw(Exception):  # noqa: N818  (it is not an error)
+    """The law cannot be tested, on this machine or in this family. The message says why."""
 
 
 def law(
     *, about: str, remedy: str, needs: tuple[str, ...] = (), tag: str = "", mark: str = ""
 ) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
-    """Register a law under its function's name, as a sentence."""
+    """Register a law. The name of its function, as a sentence, is the name of the law."""
 
     def register(check: Callable[[Case], None]) -> Callable[[Case], None]:
         name = check.__name__.removeprefix("law_").replace("_", " ")
@@ -72,6 +72,7 @@ def law(
 
 
 def expect(good: object, what: str, about: str = "") -> None:
-    """Raise BrokenLaw unless good; `about` is what of the family broke it, where the law alone does not tell."""
+    """Raise BrokenLaw unless `good` is true. what: what was found. about: the part of the family that breaks the law,
+    if it differs from that of the law."""
     if not good:
         raise BrokenLaw(what, about=about)

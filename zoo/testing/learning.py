@@ -1,4 +1,4 @@
-"""The laws of a family's training loop: all of it learns, and it goes on as if nothing had happened."""
+"""The laws of a family's training loop: every parameter learns, and a resumed run goes on as if it had not stopped."""
 
 import multiprocessing
 import random
@@ -17,20 +17,20 @@ from zoo.training.run import Run
 
 @law(
     about="train",
-    remedy="Use each parameter in a loss, or make it a buffer; what only training needs belongs into train.",
+    remedy="Use each parameter in a loss, or make it a buffer. Make networks that only training needs in train.",
 )
 def law_every_parameter_moves_in_training(case: Case) -> None:
-    """Two real steps of the family's own loop; a parameter that stays is not connected to a loss."""
+    """After two real steps of the family's own loop, a parameter that has not changed is in no loss."""
     with scratch() as out:
         before, after = case.build().state_dict(), case.train(out, 2)
     for name, parameter in after.named_parameters():
-        expect(not torch.equal(parameter, before[name]), f"{name} did not move in two steps")
+        expect(not torch.equal(parameter, before[name]), f"{name} did not change in two steps")
         expect(parameter.isfinite().all(), f"{name} is not finite after two steps")
 
 
-@law(about="train", remedy="Give run.prepare everything that must survive: model, optimizers, batches, schedules.")
+@law(about="train", remedy="Give run.prepare everything that a resume needs: model, optimizers, batches, schedules.")
 def law_a_resumed_run_equals_one_that_never_stopped(case: Case) -> None:
-    """Four steps, and two steps, a new process's worth of objects and two more: bit for bit."""
+    """Four steps give the same bits as two steps, then two more with all objects made new, as in a new process."""
     with scratch() as out:
         straight = case.train(out / "straight", 4, total=4).state_dict()
         case.train(out / "stopped", 2, total=4)
@@ -39,14 +39,14 @@ def law_a_resumed_run_equals_one_that_never_stopped(case: Case) -> None:
         expect(torch.equal(value, resumed[name]), f"{name} differs after a resume")
 
 
-@law(about="train", remedy="Let it stay on the device, or give run.log what is to be read.")
+@law(about="train", remedy="Leave tensors on the device. Give values that you want to read to run.log.")
 def law_a_step_does_not_wait_for_the_device(case: Case) -> None:
-    """A GPU works behind the loop; whoever reads one of its numbers, or hands it one the slow way, lets it run dry.
+    """A GPU works later than the loop, from a queue. A loop that waits for one of its results leaves the queue empty.
 
-    Seen on the CPU, after a first step that may make things ready: reads of tensors that would lie on the device,
-    results whose shape the host must know, and copies to the device that block. Tensors that were made without a
-    device, such as the toss of a coin, lie on the host and may be read. An input filter may wait: it stands for data
-    that others would bring ready-made.
+    This is tested on the CPU, after a first step that may prepare things. The law finds reads of tensors that would be
+    on the device, results whose shape the host must know, and copies to the device that wait. Tensors that are made
+    without a device, like a random choice of the loop, are on the host and may be read. An input filter may wait: it
+    takes the place of data that could be prepared before.
     """
     with scratch() as out:
         run = Watched(out, device="cpu", ema=0.9, log_every=100, save_every=100, sample_every=100, progress=False)
@@ -60,16 +60,17 @@ def law_a_step_does_not_wait_for_the_device(case: Case) -> None:
 
 KILLS, STEPS, PATIENCE = 2, 30, 120
 HEAVY = ("zoo.testing", "accelerate", "torch._dynamo", "torch.utils.tensorboard")
-"""What a training process imports; those that are killed are forked from one that has it all."""
+"""What a training process imports. The processes that are killed are forked from one that has imported it all."""
 
 
 @law(
     about="train",
-    remedy="Draw what must be the same from run.noise or torch's generator, and give run.prepare what must survive.",
+    remedy="Draw random numbers from run.noise or torch's generator, and give run.prepare everything a resume needs.",
     mark="kill",
 )
 def law_a_killed_run_resumes_to_the_same_bits(case: Case) -> None:
-    """The loop in a process of its own, killed at random moments and resumed in the next, against one never stopped."""
+    """The loop runs in a process that is killed at random moments, and resumes in another. The result has the same bits
+    as without a kill."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         raise SkippedLaw("this system cannot fork processes")
     moments = random.Random(0)
@@ -83,7 +84,7 @@ def law_a_killed_run_resumes_to_the_same_bits(case: Case) -> None:
 
 
 def _kill_one(case: Case, out: Path, wait: float) -> None:
-    """Train on in a new process, and kill it so long after it has saved something new."""
+    """Go on with the training in a new process, and kill it `wait` seconds after it has saved a new checkpoint."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(HEAVY))
     process = context.Process(target=_train_slowly, args=(case.spec, out), daemon=True)
@@ -103,7 +104,7 @@ def _kill_one(case: Case, out: Path, wait: float) -> None:
 
 
 def _train_slowly(spec: ModelSpec, out: Path) -> None:
-    """In a process of its own: resume, save every step, and leave time for a kill."""
+    """Train in a process of its own: resume, save every step, and leave time to be killed."""
     case = Case(spec)
     run = Run(
         out,

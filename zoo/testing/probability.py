@@ -1,4 +1,4 @@
-"""The laws of what has a probability: densities, samples, orders, inverses and bounds."""
+"""The laws of models with a probability: densities, samples, orders, inverses and bounds."""
 
 import math
 from collections.abc import Callable
@@ -14,83 +14,84 @@ from zoo.testing.law import SkippedLaw, expect, law
 
 @law(
     about="log_prob",
-    remedy="Normalise it: look for a value that sees itself, a lost log-determinant, or cells that are not counted.",
+    remedy="Normalise log_prob. Look for a value that sees itself, a missing log-determinant, or cells without volume.",
     needs=("log_prob", "sample"),
 )
 def law_the_density_sums_to_one(case: Case) -> None:
-    """Over all images where they are few; over the unit cube, by random points, where a density is continuous.
-
-    Of a continuous density some may lie outside the cube, so there the law is that no more than 1 lies inside.
+    """If there are few images, the sum is over all of them. For a continuous density it is an integral over the unit
+    cube, by random points. A part of the density may be outside the cube, so the integral may be at most 1.
     """
     for table in case.tables:
         total = table.probabilities.sum().item()
         shape = "x".join(map(str, table.shape))
         expect(
             abs(total - 1) <= 1e-3,
-            f"the probabilities of all {len(table.images)} images of {shape} sum to {total:.4g}",
+            f"the probabilities of all {len(table.images)} images of {shape} have the sum {total:.4g}, not 1",
         )
     if not case.tables:
         _check_mass(case.smallest)
 
 
 def _check_mass(case: Case) -> None:
-    """The mean of the density over uniform images: at most 1."""
+    """BrokenLaw if the mean of the density over uniform images is more than 1."""
     module, p = case.stirred, case.preparation
     n = min(1 << 15, (1 << 22) // case.images(1).numel())
     with torch.no_grad():
         if grey_levels(module.sample(Noise(0, 0, 256))):
-            raise SkippedLaw("its images take few values, and even the smallest are too many to count")
+            raise SkippedLaw("its pixels have few levels, and even its smallest images are too many to list")
         x = Noise(2, 0, n).uniform(p.channels, p.size, p.size)
         density = (module.log_prob(x).double() + x[0].numel() * math.log(256)).exp()
     mean, error = density.mean().item(), density.std().item() / math.sqrt(n)
-    expect(mean - 4 * error <= 1.02, f"the density's integral over the unit cube is {mean:.4g} +- {error:.2g}, not 1")
+    found = f"{mean:.4g} +- {error:.2g}"
+    expect(mean - 4 * error <= 1.02, f"the integral of the density over the unit cube is {found}, more than 1")
 
 
 @law(
     about="sample",
-    remedy="Draw from the very distribution that log_prob computes: no temperature, no other order, no rounding.",
+    remedy="Draw from the same distribution that log_prob computes: without temperature, another order or rounding.",
     needs=("log_prob", "sample"),
 )
 def law_sampling_agrees_with_the_density(case: Case) -> None:
-    """Pearson's chi-square of 8192 samples against the probabilities of all images, five deviations above its mean."""
+    """Pearson's chi-square of 8192 samples and the probabilities of all images is at most five standard deviations
+    above its mean."""
     n = 8192
     if not case.tables:
-        raise SkippedLaw("its images are too many to count")
+        raise SkippedLaw("even its smallest images are too many to list")
     for table in case.tables:
         with torch.no_grad():
             samples = table.module.sample(Noise(3, 0, n))
         places = table.levels ** torch.arange(samples[0].numel()).flip(0)
         numbers = ((samples.flatten(1) * (table.levels - 1)).round().long() * places).sum(1)
         observed = torch.bincount(numbers, minlength=len(table.images)).double()
-        expected = n * table.probabilities / table.probabilities.sum()  # their sum has a law of its own
+        expected = n * table.probabilities / table.probabilities.sum()  # another law is about their sum
         statistic, freedom = _chi_square(observed, expected)
         far = int((observed - expected).abs().argmax())
         expect(
             statistic <= freedom + 5 * math.sqrt(2 * freedom) + 10,
-            f"chi-square is {statistic:.0f} at {freedom} degrees of freedom; the image with values "
-            f"{table.images[far].flatten().tolist()} came {observed[far]:.0f} times in {n}, not {expected[far]:.0f}",
+            f"chi-square is {statistic:.0f} with {freedom} degrees of freedom. The image with the values "
+            f"{table.images[far].flatten().tolist()} came {observed[far]:.0f} times in {n} samples, and log_prob says "
+            f"{expected[far]:.0f}",
         )
 
 
 @law(
     about="log_prob",
-    remedy="Mask what comes later in the order of sampling; sample each value from the factor that log_prob takes.",
+    remedy="Mask values that come later in the order of sampling. Sample each value from the factor in log_prob.",
     needs=("log_prob", "sample"),
     tag="autoregressive",
 )
 def law_an_autoregressive_model_has_an_order(case: Case) -> None:
     """Samples are x_i = g_i(u_1 ... u_i): the Jacobian dx_i / du_j is triangular in some order of the values.
 
-    Found by differences, since values may be discrete: redraw one number of the noise, see which values change. What
-    stands on the diagonal of a triangular map makes its volume: the shares w_i of the numbers that could have stood for
-    u_i, all others as they are, without changing x_i, multiply to the probability of the sample; log p(x) is the sum
-    of log w_i.
+    Values may be discrete, so differences take the place of derivatives: draw one number of the noise again, and see
+    which values change. The diagonal of a triangular map gives its volume. Let w_i be the share of the numbers that
+    u_i can be without changing x_i, with all other numbers as they are. Then log p(x) is the sum of log w_i.
     """
     kind, noise = _one_number_per_value(case)
     for base in noise:
         expect(
             _has_order(_dependence(case.stirred, kind, base)),
-            "the values of a sample wait for each other's noise in a circle: they have no order",
+            "the values of a sample have no order: some depend on each other's noise in a circle",
             "sample",
         )
     small = case.smaller(image_size=4) or case
@@ -99,7 +100,7 @@ def law_an_autoregressive_model_has_an_order(case: Case) -> None:
 
 
 def _check_shares(module: Any, kind: str, base: Tensor) -> None:
-    """log_prob of one sample against the shares, found by trying `TRIES` numbers in place of each."""
+    """Compare log_prob of one sample with its shares. For each share, `TRIES` numbers take the place of one number."""
     m = len(base)
     grid = (torch.arange(TRIES) + 0.5) / TRIES
     rows = base.repeat(m, TRIES, 1)
@@ -109,14 +110,14 @@ def _check_shares(module: Any, kind: str, base: Tensor) -> None:
         said = module.log_prob(x).double().item()
         tried = module.sample(_Given(rows.flatten(0, 1))).reshape(m, TRIES, m).diagonal(dim1=0, dim2=2)
     share = (tried == x.flatten(1)).double().mean(0).clamp_min(0.5 / TRIES)
-    # Each share is found within half a try or so, at random.
+    # Each share has a random error of about half a try.
     slack = 4 * (0.5 / (TRIES * share)).square().sum().sqrt().item()
     if slack > 0.1 * m:
-        raise SkippedLaw("its values are so many that the shares of the noise cannot be counted")
+        raise SkippedLaw("its images have too many values to count the shares of the noise")
     found = share.log().sum().item()
     expect(
         abs(said - found) <= slack,
-        f"log_prob is {said:.2f} nats for a sample that its noise makes with {found:.2f} +- {slack / 4:.2f}",
+        f"log_prob is {said:.2f} nats for a sample, but its noise gives {found:.2f} +- {slack / 4:.2f}",
     )
 
 
@@ -126,15 +127,15 @@ def _check_shares(module: Any, kind: str, base: Tensor) -> None:
     needs=("encode", "decode", "log_prob"),
 )
 def law_decode_undoes_encode(case: Case) -> None:
-    """decode(encode(x)) = x, and encode(decode(z)) = z, where latents have as many numbers as images."""
+    """decode(encode(x)) = x, and encode(decode(z)) = z, if latents have as many numbers as images."""
     module, x = case.stirred, _inner(case)
     with torch.no_grad():
         z = _square_latents(module, x)
         back = module.decode(z)
         again = module.encode(back)
-    expect((back - x).abs().max() <= 1e-3, f"decode(encode(x)) is off by up to {(back - x).abs().max():.2g}")
+    expect((back - x).abs().max() <= 1e-3, f"decode(encode(x)) differs from x by up to {(back - x).abs().max():.2g}")
     far = ((again - z).abs().max() / z.abs().max().clamp_min(1)).item()
-    expect(far <= 1e-2, f"encode(decode(z)) is off by up to {far:.2g}", "encode")
+    expect(far <= 1e-2, f"encode(decode(z)) differs from z by up to {far:.2g}", "encode")
 
 
 @law(
@@ -145,8 +146,8 @@ def law_decode_undoes_encode(case: Case) -> None:
 def law_log_prob_is_a_change_of_variables(case: Case) -> None:
     """log p(x) = log N(f(x); 0, I) + log |det df/dx| - n ln 256 for the encoder f, by its Jacobian at four images.
 
-    The cells of 8-bit images are 1/255 apart and are called 1/256 wide; the n ln(256/255) between the two are let pass.
-    Where samples are not made of one draw of N(0, I) the prior is unknown, and the law is silent.
+    The levels of 8-bit images are 1/255 apart, but a cell counts as 1/256 wide. The difference of n ln(256/255) is
+    allowed. If samples are not made from one draw of N(0, I), the prior is unknown, and the law is skipped.
     """
     module, x = case.smallest.stirred, _inner(case.smallest)
     with torch.no_grad():
@@ -155,13 +156,13 @@ def law_log_prob_is_a_change_of_variables(case: Case) -> None:
         said = module.log_prob(x).double()
     n = z.shape[1]
     if [(kind, numbers.numel()) for kind, numbers in draws] != [("normal", n)]:
-        raise SkippedLaw("its samples are not made of one draw of N(0, I), so the prior is unknown")
+        raise SkippedLaw("its samples are not made from one draw of N(0, I), so the prior is unknown")
     log_det = torch.stack([torch.linalg.slogdet(_jacobian(module.encode, image))[1] for image in x])
     found = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1) + log_det - n * math.log(256)
     gap, slack = said - found, 1e-3 * n + 1e-4 * found.abs().max().item()
     good = bool(((gap >= -slack) & (gap <= slack + n * math.log(256 / 255))).all()) if gap.isfinite().all() else False
     worst = gap[gap.abs().nan_to_num(math.inf).argmax()].item()
-    expect(good, f"log_prob is {worst:+.3g} nats from log N(z; 0, I) + log |det dz/dx| - {n} ln 256")
+    expect(good, f"log_prob differs by {worst:+.3g} nats from log N(z; 0, I) + log |det dz/dx| - {n} ln 256")
 
 
 @law(
@@ -170,7 +171,8 @@ def law_log_prob_is_a_change_of_variables(case: Case) -> None:
     needs=("elbo", "log_prob"),
 )
 def law_the_elbo_lies_below_log_prob(case: Case) -> None:
-    """Its mean over 64 draws, for four images, within four standard errors and a hundredth of a nat per value."""
+    """The mean of elbo over 64 draws is at most log_prob, for four images. Four standard errors and a hundredth of a
+    nat per value are allowed."""
     module, x, k = case.stirred, case.images(4), 64
     with torch.no_grad():
         bounds = module.elbo(x.repeat_interleave(k, 0), Noise(0, 0, 4 * k)).double().view(4, k)
@@ -178,18 +180,18 @@ def law_the_elbo_lies_below_log_prob(case: Case) -> None:
     above = bounds.mean(1) - exact - 4 * bounds.std(1) / math.sqrt(k)
     expect(
         above.max() <= 0.01 * x[0].numel(),
-        f"the mean of elbo lies {above.max():.3g} nats above log_prob, errors allowed for",
+        f"the mean of elbo is {above.max():.3g} nats above log_prob, after four standard errors are allowed",
     )
 
 
 TRIES = 128
-"""Of other numbers in place of one number of the noise, evenly spread."""
+"""How many numbers, at even distances, are tried in the place of one number of the noise."""
 
 
 def _chi_square(observed: Tensor, expected: Tensor) -> tuple[float, int]:
-    """Pearson's statistic and its degrees of freedom; the rarest outcomes are put together until 5 are expected."""
+    """Pearson's statistic and its degrees of freedom. Rare outcomes are grouped until at least 5 are expected."""
     order = expected.argsort()
-    # A group ends where the sum passes a multiple of 5, so that each holds about that or more.
+    # A group ends where the sum passes a multiple of 5, so that each group holds about 5 or more.
     group = (expected[order].cumsum(0) / 5).long()
     empty = torch.zeros(int(group.max()) + 1, dtype=torch.float64)
     seen, wanted = (empty.index_add(0, group, part[order]) for part in (observed, expected))
@@ -198,7 +200,7 @@ def _chi_square(observed: Tensor, expected: Tensor) -> tuple[float, int]:
 
 
 class _Recorder(Noise):
-    """Noise that keeps what it gave."""
+    """Noise that records its draws."""
 
     def __init__(self, seed: int, start: int, stop: int) -> None:
         super().__init__(seed, start, stop)
@@ -218,7 +220,7 @@ class _Recorder(Noise):
 
 
 class _Given(Noise):
-    """Noise whose numbers are given, (n, m)."""
+    """Noise with given numbers, (n, m)."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__(0, 0, len(rows))
@@ -231,7 +233,7 @@ class _Given(Noise):
 
 
 def _draws(module: Any, n: int = 1) -> list[tuple[str, Tensor]]:
-    """What n samples draw from their noise."""
+    """The draws that n samples take from their noise."""
     noise = _Recorder(0, 0, n)
     with torch.no_grad():
         module.sample(noise)
@@ -239,15 +241,15 @@ def _draws(module: Any, n: int = 1) -> list[tuple[str, Tensor]]:
 
 
 def _one_number_per_value(case: Case) -> tuple[str, Tensor]:
-    """Of which kind the noise of two samples is, and its numbers (2, m), one for each value of the image."""
+    """The kind of noise of two samples, and its numbers (2, m), one for each value of the image."""
     draws, size = _draws(case.stirred, 2), case.images(1).numel()
     if len(draws) != 1 or draws[0][0] == "categorical" or draws[0][1][0].numel() != size:
-        raise SkippedLaw("its samples draw something else than one number a value, so their order cannot be seen")
+        raise SkippedLaw("its samples do not draw exactly one number for each value, so their order cannot be seen")
     return draws[0][0], draws[0][1].flatten(1)
 
 
 def _dependence(module: Any, kind: str, base: Tensor) -> Tensor:
-    """(m, m), true at [i, j] where value i of the sample changes with number j of the noise."""
+    """(m, m), true at [i, j] if value i of the sample changes with number j of the noise."""
     m = len(base)
     rows = base.repeat(m + 1, 1)
     other = (base + 0.5) % 1 if kind == "uniform" else -base - base.sign()
@@ -258,7 +260,7 @@ def _dependence(module: Any, kind: str, base: Tensor) -> Tensor:
 
 
 def _has_order(depends: Tensor) -> bool:
-    """Whether the values can be put in an order in which each depends on earlier ones and itself alone."""
+    """Whether there is an order in which each value depends only on earlier ones and itself."""
     depends = depends & ~torch.eye(len(depends), dtype=torch.bool)
     left = torch.ones(len(depends), dtype=torch.bool)
     while left.any():
@@ -270,12 +272,12 @@ def _has_order(depends: Tensor) -> bool:
 
 
 def _inner(case: Case) -> Tensor:
-    """Four images whose values keep away from 0 and 1, where clamps and logits have their corners."""
+    """Four images with values away from 0 and 1, where clamps and logits are not smooth."""
     return 0.1 + 0.8 * case.images(4)
 
 
 def _square_latents(module: Any, x: Tensor) -> Tensor:
-    """encode(x), if it has as many numbers as x: together with log_prob, the sign of a bijection."""
+    """encode(x). SkippedLaw unless it has as many numbers as x: with log_prob, that is the sign of a bijection."""
     z: Tensor = module.encode(x)
     if z.numel() != x.numel():
         raise SkippedLaw("its latents have fewer numbers than its images, so that decode cannot undo encode")
@@ -283,7 +285,7 @@ def _square_latents(module: Any, x: Tensor) -> Tensor:
 
 
 def _jacobian(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """(m, m) float64: of latent i with respect to value j of one image. Row i comes from the i-th of m copies."""
+    """(m, m) float64: the derivative of latent i by value j of one image. Row i comes from the i-th of m copies."""
     x = image.repeat(image.numel(), 1, 1, 1).requires_grad_()
     with torch.enable_grad():
         gradient: Tensor = torch.autograd.grad(function(x).flatten(1).diagonal().sum(), x)[0]

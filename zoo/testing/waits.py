@@ -1,4 +1,4 @@
-"""What in a training step would wait for a device, seen on a machine without one."""
+"""Finds what in a training step would wait for a device, on a machine without one."""
 
 import os
 import traceback
@@ -14,7 +14,7 @@ from zoo.training.run import Run
 
 
 class Watched(Run):
-    """A run whose modules count as lying on the device, as they would if it were not the host itself."""
+    """A run whose modules count as tensors on the device, although they are on the CPU."""
 
     def prepare(self, **parts: Any) -> tuple[Any, ...]:
         prepared = super().prepare(**parts)
@@ -33,10 +33,10 @@ MADE_OF_NUMBERS = {"tensor", "as_tensor", "new_tensor"}
 
 
 class Waits(TorchFunctionMode):
-    """Notes every call after the first step for which the host would have to wait for the device.
+    """Notes every call, after the first step, in which the host would have to wait for the device.
 
-    Where a tensor would lie follows from how it was made: without a device, or from others on the host alone, on the
-    host; otherwise on the device.
+    A tensor counts as on the host if it was made without a device, or from tensors on the host alone. Every other
+    tensor counts as on the device.
     """
 
     def __init__(self, run: Run) -> None:
@@ -46,7 +46,7 @@ class Waits(TorchFunctionMode):
         self.looking = True
 
     def overlooking(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """The function, of which nothing is noted."""
+        """The same function, but nothing that it calls is noted."""
 
         def call(x: Tensor) -> Tensor:
             self.looking = False
@@ -72,7 +72,7 @@ class Waits(TorchFunctionMode):
 
 
 def _fault(name: str, args: Any, kwargs: Any, on_host: list[bool]) -> str | None:
-    """What in one call makes the host wait, if anything does."""
+    """Why the host waits in one call; None if it does not."""
     device = kwargs.get("device") not in (None, "cpu")
     if name in MADE_OF_NUMBERS and (device or name == "new_tensor"):
         return f"{name}(...) copies numbers to the device"
@@ -86,14 +86,14 @@ def _fault(name: str, args: Any, kwargs: Any, on_host: list[bool]) -> str | None
         if name in ("__getitem__", "__setitem__"):
             return _index_fault(args[1])
         if name == "copy_" and any(on_host) and not kwargs.get("non_blocking"):
-            return "copy_() between host and device"
+            return "copy_() waits for a copy between host and device; give non_blocking=True"
     elif name in ("to", "cuda") and not _stays(args, kwargs) and not kwargs.get("non_blocking"):
-        return f"{name}() copies to the device and waits; say non_blocking=True"
+        return f"{name}() copies to the device and waits; give non_blocking=True"
     return None
 
 
 def _index_fault(index: Any) -> str | None:
-    """Of indexing a tensor on the device."""
+    """Why the host waits when a tensor on the device is indexed; None if it does not."""
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8):
             return "a mask as an index has a shape that depends on values"
@@ -105,13 +105,13 @@ def _index_fault(index: Any) -> str | None:
 
 
 def _stays(args: Any, kwargs: Any) -> bool:
-    """Whether a call of `to` names no device: then it changes the number format or the layout alone."""
+    """Whether a call of `to` names no device. Then it changes only the number format or the memory layout."""
     named = (*args[1:], *kwargs.values())
     return not any(isinstance(value, torch.device | str | Tensor) for value in named)
 
 
 def _caller() -> str:
-    """File and line, in the family's code or in ours, of the call that is being looked at."""
+    """File and line of the call, in the family's code or in zoo's."""
     passed = (os.path.dirname(torch.__file__), __file__)
     frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(passed)]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"

@@ -1,1 +1,1 @@
-"""From a recipe to a card."""
+"""Training: from a recipe to a card."""

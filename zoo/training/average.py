@@ -1,4 +1,4 @@
-"""Averaged weights, and the running statistics that fit them."""
+"""Averaged weights, and the running statistics that belong to them."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from zoo.noise import Noise
 
 SETTLING = 64
-"""Passes that measure batch-norm statistics, each of as many samples."""
+"""Number of passes that measure running statistics, and number of samples in each pass."""
 
 
 class Average(AveragedModel):
-    """An exponential average of parameters and buffers, begun at their first values.
+    """An exponential average of parameters and buffers. It starts at their first values.
 
-    The parent's update would copy its count to the device at every step, and wait for that.
+    The parent class would copy its count to the device at every step, and the training would wait for that.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -28,7 +28,7 @@ class Average(AveragedModel):
         pairs: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
         for mine, other in zip(_tensors(self.module), _tensors(model), strict=True):
             pairs.setdefault(mine.dtype, []).append((mine, other))
-        first = bool(self.n_averaged == 0)  # a count on the CPU, whatever the device
+        first = bool(self.n_averaged == 0)  # the count stays on the CPU, whatever the device is
         for group in pairs.values():
             mean, latest = map(list, zip(*group, strict=True))
             torch._foreach_copy_(mean, latest) if first else self.average(mean, latest, self.n_averaged)
@@ -41,7 +41,7 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def settle(module: nn.Module, forward: Callable[[nn.Module, Noise], object], seed: int, device: torch.device) -> None:
-    """Measure the running statistics of a module anew, by passes on noise that the seed alone decides."""
+    """Measure the running statistics of a module again, with passes on noise that depends on the seed alone."""
     norms: list[Any] = [part for part in module.modules() if hasattr(part, "reset_running_stats")]
     if not norms:
         return
@@ -61,6 +61,6 @@ def settle(module: nn.Module, forward: Callable[[nn.Module, Noise], object], see
 
 @contextlib.contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Passes that are no part of the training: no gradient, and the random state as it was."""
+    """For passes that are not part of the training: without gradients, and the random state is restored."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         yield

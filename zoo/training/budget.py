@@ -1,4 +1,4 @@
-"""Many recipes within a time budget: each goes on where it stopped, and one that fails keeps no other from training."""
+"""Trains many recipes within a time budget. Each goes on where it stopped. If one fails, the others still train."""
 
 import gc
 import os
@@ -24,16 +24,16 @@ State = Literal["finished", "stopped", "skipped", "failed", "not begun"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one recipe."""
+    """What happened to one recipe."""
 
     recipe: str
     state: State
     detail: str = ""
-    """At which step it stopped, or why it was skipped or failed."""
+    """At which step the recipe stopped, or why it was skipped or failed."""
     minutes: float = 0.0
-    """Of this call, reading the data and making the card included."""
+    """Time in this call, with reading the data and making the card."""
     images_per_second: float | None = None
-    """Steps of this call times the batch size, over the seconds between the first and the last of them."""
+    """Number of steps in this call times the batch size, divided by the seconds that these steps took."""
     error: Exception | None = None
 
 
@@ -49,20 +49,23 @@ def train_all(
     report: Callable[[Outcome], object] | None = None,
     **overrides: Any,
 ) -> list[Outcome]:
-    """Train every recipe, or those of one family, each in the folder `out`/NAME; the same call again goes on.
+    """Train every recipe, or every recipe of one family, each in the folder `out`/NAME. The same call again goes on.
 
-    Judges come first. A folder that holds the finished card of its recipe is skipped. budget: minutes for all; the run
-    that they end in stops between two steps with a checkpoint. Reading data and making a card are not interrupted, so
-    that the call may take longer by one of these. data: folders of data sets, by the name that the recipes give them.
-    threads, overrides: as `zoo.train` takes them, for every recipe.
-    report: called with each outcome as it is known.
+    Recipes of scoring classifiers come first. A folder that holds the finished card of its recipe is skipped.
+    budget: minutes for all recipes together. When they are over, the present run writes a checkpoint and stops between
+    two steps. Reading data and making a card are not interrupted, so the call may take longer than the budget.
+    data: folders of data sets, by the names that the recipes use. threads, overrides: as in `zoo.train`, for every
+    recipe. report: a function that is called with each outcome.
 
     Raises MissingExtraError, NotFoundError for an unknown family, ConfigError for an override that one of the recipes
-    does not know, InputError for a data set that no recipe names, or when several processes share the work, which this
-    does not; whatever goes wrong with one recipe is in its outcome.
+    does not know, and InputError for a data set that no recipe names or if several processes make this call together.
+    An error in one recipe is not raised: it is in the outcome of that recipe.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("recipes after one another train in one process", "Start several processes for one recipe.")
+        raise InputError(
+            "several processes cannot train all recipes together",
+            "Start one process; or train one recipe in several processes: zoo train NAME --out FOLDER",
+        )
     require("train", "training")
     names, folders = in_order(family), {key: Path(folder).expanduser() for key, folder in (data or {}).items()}
     _check_data(names, folders)
@@ -80,26 +83,26 @@ def train_all(
 
 
 def in_order(family: str | None = None) -> list[str]:
-    """Recipes, all or a family's, those first that others name as their judge."""
+    """The names of all recipes, or of one family's. Those that other recipes name as their `judge` come first."""
     known = registry()
     if family is not None:
         known.spec(family)
     judges = {recipe.judge for _, recipe in known.recipes.values()}
     names = [name for name, (spec, _) in known.recipes.items() if family in (None, spec.name)]
-    return sorted(names, key=lambda name: name not in judges)  # stable: else in the order of the registry
+    return sorted(names, key=lambda name: name not in judges)  # stable: otherwise the registry's order stays
 
 
 def _check_data(names: list[str], folders: Mapping[str, Path]) -> None:
     wanted = {registry().recipe(name)[1].data for name in names}
     for key in folders:
         if key not in wanted:
-            raise InputError(f"no recipe that is to be trained uses the data set {key!r}", did_you_mean(key, wanted))
+            raise InputError(f"no recipe in this call uses the data set {key!r}", did_you_mean(key, wanted))
 
 
 def _attempt(
     todo: Plan, out: Path, folders: Mapping[str, Path], deadline: float | None, options: Mapping[str, Any]
 ) -> Outcome:
-    """Train one recipe as far as the time allows."""
+    """Train one recipe until it is finished or the time is over."""
     started = time.monotonic()
     before = (0, 0.0)
     name, batch_size = todo.recipe, todo.settings.batch_size
@@ -134,15 +137,15 @@ def _attempt(
 
 
 def _folder(folders: Mapping[str, Path], data: str) -> Path | None:
-    """The folder given for a data set; DataError if it is not there, lest it be taken for a name of the Hub."""
+    """The folder given for a data set. DataError if it does not exist: it would be taken for a name on the Hub."""
     folder = folders.get(data)
     if folder is not None and not folder.is_dir():
-        raise DataError(f"data: no folder {folder}", f"Mend --data {data}=FOLDER.")
+        raise DataError(f"data: there is no folder {folder}", f"Correct the folder: --data {data}=FOLDER")
     return folder
 
 
 def _release() -> None:
-    """Give the device's memory back before the next recipe asks how much is free."""
+    """Free the memory of the device before the next recipe asks how much is free."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: safetensors and JSON, whole or not there."""
+"""Checkpoints of a run, in safetensors and JSON. A checkpoint is either complete or not there."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +12,9 @@ from zoo.errors import FormatError
 from zoo.files import new_folder, read_json, sha256, to_json
 
 KEEP = 2
-"""Checkpoints kept: the newest, and the one before in case the disk lies."""
+"""How many checkpoints are kept: the newest, and the one before it in case the newest was not stored well."""
 MAX_STATE = 64 << 20
-"""Bytes of a checkpoint's plain values."""
+"""Most bytes that the plain values of a checkpoint may have."""
 
 
 def found(out: Path) -> list[Path]:
@@ -23,12 +23,12 @@ def found(out: Path) -> list[Path]:
 
 
 def newest(out: Path) -> Path | None:
-    """The newest checkpoint that is whole; a broken one is passed over."""
+    """The newest complete checkpoint. Broken ones are passed over."""
     return next((path for path in reversed(found(out)) if is_whole(path)), None)
 
 
 def reached(out: Path) -> tuple[int, float]:
-    """The step of a run's newest whole checkpoint and the seconds of training up to it; 0 and 0 before the first."""
+    """The step of a run's newest complete checkpoint, and the seconds of training up to it; 0 and 0 without one."""
     path = newest(out)
     if path is None:
         return 0, 0.0
@@ -37,7 +37,7 @@ def reached(out: Path) -> tuple[int, float]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint is all there: its manifest, which was written last, matches every file."""
+    """Whether a checkpoint is complete: its manifest, which is written last, matches every file."""
     try:
         hashes = read_json(path / "manifest.json")
         return bool(hashes) and all(sha256(path / name) == digest for name, digest in hashes.items())
@@ -46,7 +46,7 @@ def is_whole(path: Path) -> bool:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the state of a whole checkpoint."""
+    """The tensors and the state of a complete checkpoint."""
     return safetensors.torch.load((path / "state.safetensors").read_bytes()), _read_state(path)
 
 
@@ -55,8 +55,8 @@ def _read_state(path: Path) -> Any:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint that is whole or not there."""
-    # Cloned: parts may share storage (an average made of views), which the format does not allow.
+    """Write a checkpoint. It appears only once it is complete."""
+    # The tensors are cloned: some may share storage (an average made of views), which the format does not allow.
     data = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
     with new_folder(path) as temporary:
         (temporary / "state.safetensors").write_bytes(data)
@@ -66,21 +66,21 @@ def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -
 
 
 def flattened(parts: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dicts of a run's parts, as named tensors and, by part, a tree of plain values that names them."""
+    """The state dicts of a run's parts: all tensors by name, and for each part a tree of values with these names."""
     tensors: dict[str, Tensor] = {}
     state = {name: _flatten(part.state_dict(), name, tensors) for name, part in parts.items()}
     return tensors, state
 
 
 def restore(part: Any, state: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Give one part of a run its state back, from what `flattened` made of it."""
+    """Restore the state of one part of a run, from what `flattened` returned for it."""
     part.load_state_dict(_unflatten(state, tensors))
     if isinstance(part, torch.optim.Optimizer):
         _lay_out_like_parameters(part)
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """A state dict as JSON; its tensors move to `tensors` and leave their name behind. Keys keep their type."""
+    """A state dict as JSON. Its tensors go to `tensors`, and their names stand in their place. Keys keep their type."""
     if isinstance(value, Tensor):
         tensors[path] = value
         return {"tensor": path}
@@ -101,7 +101,7 @@ def _unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Give restored moments the strides of their parameters: fused kernels walk both as they lie in memory."""
+    """Give restored moments the strides of their parameters: fused kernels need both in the same memory layout."""
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: losses as a table and as curves, pictures, a line that moves on."""
+"""What a run shows while it trains: losses as a table and as curves, pictures, and a progress bar."""
 
 import contextlib
 import csv
@@ -13,7 +13,7 @@ from zoo.files import write_atomically
 
 
 class Means:
-    """Running means of a loop's values, by name. Only taking them waits for the device."""
+    """Running means of a loop's values, by name. `take` waits for the device, `add` does not."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -26,14 +26,14 @@ class Means:
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """The means since they were last taken."""
+        """The means of all values that were added since the last call."""
         means = {key: (self._sums[key] / self._counts[key]).item() for key in self._sums}
         self._sums, self._counts = {}, {}
         return means
 
 
 class Log:
-    """Losses as CSV and TensorBoard, sample grids as PNG. On resume, rows after the checkpoint are dropped."""
+    """Writes losses as CSV and for TensorBoard, and pictures as PNG. A resumed run drops rows after its checkpoint."""
 
     def __init__(self, out: Path, step: int, active: bool) -> None:
         self.out, self.step, self.active = out, step, active
@@ -60,7 +60,7 @@ class Log:
         self.rows.append({"step": step, "seconds": round(seconds, 1), **means})
         for key, value in means.items():
             self.board.add_scalar(key, value, step)
-        # Written whole each time: the columns may grow, and a killed run leaves no half row.
+        # The whole file is written each time: columns may be added, and a killed run must not leave half a row.
         write_atomically(self.path, self._table)
         return means
 
@@ -84,7 +84,7 @@ def _rgb(images: Any) -> Any:
 
 @contextlib.contextmanager
 def bar(step: int, total: int, *, shown: bool) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """A progress bar from `step` to `total`: gives what moves it on to a step, with the latest means beside it."""
+    """A progress bar from `step` to `total`. Yields a function that moves it to a step and shows the latest means."""
     from rich import progress as rich
 
     times = (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())

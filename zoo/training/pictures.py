@@ -1,4 +1,4 @@
-"""What a card shows of its model: the picture on its top, and a few golden numbers. `zoo verify` makes them again."""
+"""A card's picture and golden numbers, which are a few results of its model. `zoo verify` makes them again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from zoo.model import Model, load
 from zoo.noise import Noise
 
 GOLDEN = ("encode", "log_prob", "elbo", "infer", "features")
-"""Methods whose results a card records; what samples and translates is seen in its picture."""
+"""Methods whose results a card records as golden numbers. The picture shows the results of the others."""
 GOLDEN_IMAGES = 4
 
 
@@ -21,12 +21,11 @@ def picture(
     shown: Sequence[Mapping[str, Any]] = (),
     columns: int = 12,
 ) -> Images | None:
-    """What stands on top of a card: samples at seed 0, not picked. For a translator: inputs above, results below.
+    """The picture at the top of a card: samples of seed 0, not chosen by hand. For a translator: inputs, then results.
 
-    shown: conditions of each row of results.
-
-    The inputs are samples of another card, never images of a data set; without such a card, as on a machine that does
-    not have it, there is no picture.
+    inputs: for a translator, the card whose samples are its inputs. They are never images of a data set.
+    shown: the conditions of each row of results.
+    The result is None for a model that neither samples nor translates, and if the card `inputs` is None or not here.
     """
     if "sample" in model.spec.capabilities:
         return samples(model, shown, columns)
@@ -40,14 +39,14 @@ def picture(
 
 
 def samples(model: Model, shown: Sequence[Mapping[str, Any]], columns: int) -> Images:
-    """A square of samples at seed 0, or with `shown` a row of the same noise for each."""
+    """A square of samples of seed 0; or with `shown` a row for each of its entries, all rows from the same noise."""
     if not shown:
         return model.sample(3 * columns, seed=0)
     return Images(torch.cat([model.sample(columns, seed=0, **row).tensor for row in shown]), columns=columns)
 
 
 def beside(model: Model, images: Any, shown: Sequence[Mapping[str, Any]]) -> Images:
-    """A translator's work in rows: the images, what the model is given, what it makes of them under each condition."""
+    """Rows of a translator: the images, the model's inputs if it has a filter, and the results for each condition."""
     plain, given = model.prepare(images), model.prepare(images, filtered=True)
     made = [model.translate(given, prepared=True, **row).tensor for row in shown or [{}]]
     rows = [plain, given, *made] if model.preparation.filter else [plain, *made]
@@ -55,16 +54,16 @@ def beside(model: Model, images: Any, shown: Sequence[Mapping[str, Any]]) -> Ima
 
 
 def pairs(model: Model, inputs: torch.Tensor, targets: torch.Tensor, credit: str) -> Images:
-    """In rows: inputs (n, c, h, w) in [0, 1] of a data set, what the model makes of them, the targets.
+    """Three rows: inputs (n, c, h, w) in [0, 1] of a data set, their translations, and the targets.
 
-    credit: the line that must stand beside the data's images where they are shown to others.
+    credit: the line that must stand beside images of the data set if they are shown to others.
     """
     made = model.translate(inputs, prepared=True)
     return Images(torch.cat([inputs, made.tensor, targets]), made.info | {"credit": credit}, columns=len(inputs))
 
 
 def golden(model: Model) -> dict[str, list[float]]:
-    """A few values of each method's results on fixed noise images: what `zoo verify` finds again if all is well."""
+    """A few values of each method's results on fixed noise images. `zoo verify` computes them again and compares."""
     p = model.preparation
     x = Noise(0, 0, GOLDEN_IMAGES).uniform(p.channels, p.size, p.size)
     x = binary(x) if p.binarize else x
@@ -78,7 +77,7 @@ def golden(model: Model) -> dict[str, list[float]]:
 
 
 def _values(x: torch.Tensor) -> list[float]:
-    """At most 16 values, evenly spaced over a tensor, to six digits."""
+    """At most 16 values, at even distances in a tensor, rounded to six digits."""
     flat = x.detach().double().flatten()
     places = torch.linspace(0, len(flat) - 1, min(16, len(flat))).long()
     return [float(f"{value:.6g}") for value in flat[places].tolist()]

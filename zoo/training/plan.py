@@ -1,4 +1,4 @@
-"""A recipe with overrides: what a run is told, and whose folder it runs in."""
+"""A recipe with its overrides, and the check that a run's folder belongs to it."""
 
 import dataclasses
 import inspect
@@ -20,25 +20,25 @@ from zoo.family.spec import NAME, ModelSpec, Recipe
 from zoo.files import parse_json, read_json, to_json, write_atomically
 
 Homes = Mapping[str, Collection[str]]
-"""Where settings belong, with the names there: the family's `loop`, the `run`, the model's `config`."""
+"""The places that settings belong to, each with its names: the family's `loop`, the `run`, the model's `config`."""
 
 
 class Settings(Config):
-    """What every run can be told, whatever its family; given beside the loop's own arguments."""
+    """The settings that every run has, in every family. The arguments of the family's loop come in addition."""
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
-    """Of forward passes. `auto` is what the device is fast in, when the run begins; run.json and the card say what that
-    was."""
+    """Precision of forward passes. `auto` is the fastest one on the device when the run begins. run.json and the card
+    say which one it was."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the averaged weights, which are then the published ones; 0 publishes the raw weights."""
+    """Decay of the averaged weights, which then go into the card. With 0 nothing is averaged."""
     flip: bool = False
     """Mirror half of the training images."""
     jitter: bool = False
-    """Shift training images by up to 15/256 of the side; what comes in at the border is the image reflected."""
+    """Shift training images by up to 15/256 of the side. The image is reflected at its border."""
     weights: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Number format of the card's weights, if what they make agrees with float32 within 1/255; else float32."""
+    """Number format of the card's weights, if its results agree with those of float32 within 1/255; else float32."""
     log_every: Annotated[int, Field(ge=1)] = 50
     save_every: Annotated[int, Field(ge=1)] = 1000
     sample_every: Annotated[int, Field(ge=1)] = 1000
@@ -46,17 +46,17 @@ class Settings(Config):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A recipe with all overrides applied: what run.json holds, and what a resumed run must find unchanged."""
+    """A recipe with all overrides applied. run.json holds it, and a resumed run must find the same one."""
 
     name: str
-    """Of the card."""
+    """Name of the card."""
     recipe: str
     family: str
     data: str
     steps: int
     settings: Settings
     arguments: dict[str, Any]
-    """Of the family's `train`, steps aside."""
+    """Arguments of the family's `train`, without `steps`."""
     config: dict[str, Any]
     preparation: dict[str, Any]
     columns: dict[str, str]
@@ -72,14 +72,15 @@ def plan(
     data: str,
     columns: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Sort overrides into arguments of the loop, run settings and model config, and check each against its type.
+    """Sort overrides into arguments of the loop, settings of the run and model config, and check the type of each.
 
-    A key may say which: `loop.x`, `run.x`, `config.x`. ConfigError with suggestions for an unknown key, and for a plain
-    one that the loop or the run shares with the config; PluginError for a loop that breaks the contract.
+    A key may say where it belongs: `loop.x`, `run.x`, `config.x`. Raises ConfigError with suggestions for an unknown
+    key, ConfigError for a plain key that the config has and the loop or the run too, and PluginError for a loop that
+    breaks the contract.
     """
     module, arguments = resolve(spec.module), loop_arguments(spec)
     homes: Homes = {"loop": arguments, "run": Settings.model_fields, "config": module.Config.model_fields}
-    # A recipe keeps its config apart, so what it says of the loop and the run is never ambiguous.
+    # A recipe has its config in another field, so a key in `train` belongs to the loop or to the run.
     values = _sorted(recipe.name, recipe.train, {"loop": homes["loop"], "run": homes["run"]})
     given = _sorted(recipe.name, overrides, homes)
     defaults = {key: parameter.default for key, parameter in arguments.items()}
@@ -87,13 +88,13 @@ def plan(
     checked = {key: _typed(key, value, arguments[key].annotation) for key, value in loop.items()}
     steps = checked.pop("steps")
     if steps < 1:
-        raise ConfigError(f"steps must be at least 1, found {steps}")
+        raise ConfigError(f"steps must be at least 1, found {steps}", "Give a larger number: --steps 1000")
     full = validate(module.Config, dict(recipe.config) | given["config"], f"config of {recipe.name}")
     preparation = dataclasses.replace(recipe.preparation, size=getattr(full, "image_size", recipe.preparation.size))
     channels = getattr(full, "channels", preparation.channels)
     if channels != preparation.channels:
-        hint = f"{recipe.name} prepares {preparation.mode} images: leave channels at {preparation.channels}."
-        raise ConfigError(f"config of {recipe.name}: channels={channels} does not fit", hint)
+        found = f"channels={channels} does not fit {preparation.mode} images, which the recipe prepares"
+        raise ConfigError(f"config of {recipe.name}: {found}", f"Leave channels at {preparation.channels}.")
     return Plan(
         name=name,
         recipe=recipe.name,
@@ -110,22 +111,22 @@ def plan(
 
 
 def loop_arguments(spec: ModelSpec) -> dict[str, inspect.Parameter]:
-    """The settings that a family's loop takes, `steps` among them.
+    """The settings that a family's loop takes, with `steps`.
 
-    PluginError for one that is called like a setting of every run: the run would take each value meant for it.
+    PluginError for one that has the name of a setting of every run: the run would take each value meant for the loop.
     """
     parameters = inspect.signature(resolve(spec.train), eval_str=True).parameters.values()
     arguments = {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
     for key in arguments.keys() & Settings.model_fields.keys():
         raise PluginError(
             f"{spec.train}: the argument {key!r} has the name of the run's setting {key!r}",
-            f"Rename it; every run has {', '.join(Settings.model_fields)}.",
+            f"Rename the argument. These names belong to the run: {', '.join(Settings.model_fields)}.",
         )
     return arguments
 
 
 def _sorted(recipe: str, values: Mapping[str, Any], homes: Homes) -> dict[str, dict[str, Any]]:
-    """The values by where they belong."""
+    """The values, sorted by the place that they belong to."""
     found: dict[str, dict[str, Any]] = {home: {} for home in homes}
     for key, value in values.items():
         home, name = _home(recipe, key, homes)
@@ -134,7 +135,7 @@ def _sorted(recipe: str, values: Mapping[str, Any], homes: Homes) -> dict[str, d
 
 
 def _home(recipe: str, key: str, homes: Homes) -> tuple[str, str]:
-    """Where a key belongs, and its name there."""
+    """The place that a key belongs to, and its name there."""
     said, dot, name = key.rpartition(".")
     homes = {home: names for home, names in homes.items() if not dot or home == said}
     fitting = [home for home, names in homes.items() if name in names]
@@ -144,8 +145,8 @@ def _home(recipe: str, key: str, homes: Homes) -> tuple[str, str]:
     if len(fitting) > 1:
         spelled = [f"{home}.{name}" for home in fitting]
         raise ConfigError(
-            f"{recipe} has two settings {key!r}: {' and '.join(spelled)}",
-            f"Say which: --set {spelled[0]}=... or --set {spelled[1]}=....",
+            f"{recipe} has two settings with the name {key!r}: {' and '.join(spelled)}",
+            f"Say which one you mean: --set {spelled[0]}=VALUE or --set {spelled[1]}=VALUE",
         )
     return fitting[0], name
 
@@ -167,30 +168,33 @@ def planned(
     card_name: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Plan:
-    """What `train` would do with these arguments. Raises NotFoundError or ConfigError."""
+    """The plan that `train` would follow with these arguments. Raises NotFoundError or ConfigError."""
     spec, recipe = registry().recipe(name)
     source = str(data or recipe.data)
-    # A folder is called by its own name, so that no card tells where a disk was mounted.
+    # A card names only the last part of a folder's path, so that it does not show where a disk was mounted.
     called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
     card = card_name or (name if called == recipe.data else _slug(f"{spec.name}-{called}"))
     if not NAME.fullmatch(card):
-        raise ConfigError(f"card name {card!r} must be lower-case words joined by hyphens, like 'dcgan-celeba'")
+        raise ConfigError(
+            f"the card name {card!r} is not made of lower-case words with hyphens between them",
+            "Give another name. For example: --card-name dcgan-celeba",
+        )
     return plan(recipe, spec, overrides, name=card, data=called, columns=columns)
 
 
 def _slug(text: str) -> str:
-    """Lower-case words joined by hyphens, as names of cards are."""
+    """The text as lower-case words with hyphens between them, like the name of a card."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].strip("-")
 
 
 def with_precision(todo: Plan, out: Path, device: torch.device) -> Plan:
-    """The plan with what `auto` comes to: in a run that goes on what it began with, else what the device is fast in.
+    """The plan with a precision in the place of `auto`: that of the run in `out`, else the fastest one on the device.
 
-    Warns where a precision that was asked for, or begun with on another machine, is slow here.
+    Warns if the precision is slow here, because it was asked for or because the run began on another machine.
     """
     begun = begun_in(out)
     precision = begun or fast_precision(device) if todo.settings.precision == "auto" else todo.settings.precision
-    why = "The run keeps what it began with." if precision == begun else "Leave precision at auto."
+    why = "The run keeps the precision that it began with." if precision == begun else "Leave precision at auto."
     warn_if_slow(device, precision, why)
     return in_precision(todo, precision)
 
@@ -200,7 +204,7 @@ def in_precision(todo: Plan, precision: str) -> Plan:
 
 
 def begun_in(out: Path) -> Any:
-    """The precision that the run in this folder began with; None where there is no run."""
+    """The precision that the run in this folder began with; None if there is no run."""
     try:
         return read_json(out / PLAN)["settings"]["precision"]
     except (ZooError, OSError, KeyError, TypeError):
@@ -208,21 +212,27 @@ def begun_in(out: Path) -> Any:
 
 
 def check_free(out: Path, todo: Plan, resume: bool) -> None:
-    """Make sure that `out` is new, or the folder of this run, before anything in it is touched."""
+    """Make sure that `out` is new or the folder of this run. Nothing in it is changed before.
+
+    InputError for a folder with another content, and for another run; NotFoundError if there is no run to resume.
+    """
     if (out / PLAN).is_file():
         if not resume:
-            raise InputError(f"{out} already holds a run", "Give --resume to go on with it, or another --out.")
+            raise InputError(
+                f"{out} already holds a run",
+                "To go on with that run, add --resume. To begin a new one, give another folder: --out FOLDER",
+            )
         _same(out, read_json(out / PLAN), parse_json(plan_text(todo).encode(), PLAN))
     elif out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file", "Give another --out.")
+        raise InputError(f"{out} is a file, not a folder", "Give another folder: --out FOLDER")
     elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no run", "Give another --out.")
+        raise InputError(f"{out} is not empty and holds no run", "Give another folder: --out FOLDER")
     elif resume:
-        raise NotFoundError(f"there is no run in {out} to resume", "Leave --resume out to begin one.")
+        raise NotFoundError(f"there is no run in {out} to resume", "To begin a run, leave out --resume.")
 
 
 def claim(out: Path, todo: Plan) -> None:
-    """Only once the data are read: a mistyped folder must not leave a run behind."""
+    """Write run.json. This happens after the data are read: a wrong name of a data set must not leave a run behind."""
     write_atomically(out / PLAN, lambda path: path.write_text(plan_text(todo), encoding="utf-8"))
 
 
@@ -235,15 +245,18 @@ def _same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     changed = [key for key in now if key not in free and before.get(key) != now[key]]
     if changed:
         raise InputError(
-            f"{out} was begun with other settings: {'; '.join(_change(k, before.get(k), now[k]) for k in changed)}",
-            "Resume with the same settings, or begin anew in another --out.",
+            f"the run in {out} has other settings: {'; '.join(_change(k, before.get(k), now[k]) for k in changed)}",
+            "Resume with the same settings, or begin a new run in another folder: --out FOLDER",
         )
     if now["steps"] < before["steps"]:
-        raise InputError(f"{out} was begun for {before['steps']} steps; a resumed run may only be longer")
+        raise InputError(
+            f"the run in {out} was begun for {before['steps']} steps, and a resumed run cannot have fewer",
+            f"Give at least as many steps: --steps {before['steps']}",
+        )
 
 
 def _change(key: str, before: Any, now: Any) -> str:
-    """Of a group of settings, only those that differ."""
+    """How a setting has changed; for a group of settings, only those that differ."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return f"{key} was {before}, now {now}"
     keys = [k for k in before | now if before.get(k) != now.get(k)]

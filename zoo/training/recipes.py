@@ -1,4 +1,4 @@
-"""Recipe + data -> run -> card."""
+"""Trains a recipe on a data set. The run leaves a card."""
 
 import json
 import time
@@ -41,19 +41,20 @@ def train(
     threads: int | None = None,
     **overrides: Any,
 ) -> Model:
-    """Train the recipe `name` and return the model of the card that it leaves in the folder `out`.
+    """Train the recipe `name` in the folder `out`, which becomes a card, and return the model of that card.
 
-    data: the data set, by Hub name or folder; the recipe's own by default. data_name: what the card calls it.
-    card_name: what the card is called: like the recipe, or after the family and the data where these are your own.
-    columns: which of its columns is the `image`, the `label`, ... where they are not called as in the recipe's data.
-    resume: go on from the newest checkpoint in `out`; all settings must be the same, only `steps` may grow.
-    limit: use the first so many images. budget: minutes after which the run stops between two steps, with a checkpoint
-    and without a card, by raising OutOfTime; reading the data counts, making the card does not.
-    threads: of the CPU; by default as many as are free, looked at now and then. Another number changes how sums are
-    rounded: a run that must be repeated to the last bit needs a fixed one.
+    data: the data set, a Hub name or a folder; by default that of the recipe. data_name: the data set's name in the
+    card. card_name: the card's name; by default that of the recipe, or family and data set if the data are your own.
+    columns: which columns are the `image`, the `label` and so on, if their names differ from those in the recipe.
+    resume: go on from the newest checkpoint in `out`. All settings must be the same, only `steps` may be larger.
+    limit: use only so many images, the first ones. budget: minutes for reading the data and for training. When they are
+    over, the run writes a checkpoint and raises OutOfTime; there is no card then.
+    threads: of the CPU. By default zoo uses as many as are free, and looks again every minute. Another number of
+    threads rounds sums in another way: give a number if a run must be repeated to the last bit.
     overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
 
-    Raises NotFoundError, MissingExtraError, ConfigError, DataError, TrainingError; nothing that was in `out` is lost.
+    Raises NotFoundError, MissingExtraError, ConfigError, InputError for a folder `out` that is not free, DataError and
+    TrainingError. Nothing that was in `out` is lost.
     """
     deadline = None if budget is None else time.monotonic() + 60 * budget
     spec, recipe = registry().recipe(name)
@@ -85,7 +86,7 @@ def train(
         preview=_preview(spec, recipe, todo, dataset),
         deadline=deadline,
     )
-    run.wait()  # every process must have looked at `out` before the first one claims it
+    run.wait()  # every process must have checked `out` before the first one writes to it
     if run.rank == 0:
         claim(out, todo)
     filter = resolve(spec.filters[preparation.filter]) if preparation.filter else None
@@ -110,17 +111,17 @@ def train(
 
 
 def _check_names(config: Mapping[str, Any], dataset: Dataset) -> None:
-    """A model that names its classes or attributes must have as many as the data."""
+    """DataError if the model does not name as many classes or attributes as the data have."""
     names = config.get("names")
     if names is not None and dataset.names and len(names) != len(dataset.names):
         raise DataError(
-            f"{dataset.source} has {len(dataset.names)} classes or attributes, the model names {len(names)}",
-            f"Name those of the data: --set 'names={json.dumps(dataset.names)}'.",
+            f"{dataset.source} has {len(dataset.names)} classes or attributes, but the model names {len(names)}",
+            f"Give the names of the data set: --set 'names={json.dumps(dataset.names)}'",
         )
 
 
 def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:
-    """What a run shows as it grows: samples, or for a translator the first training images and their translations."""
+    """The pictures that a run saves: samples, or for a translator the first training images with their translations."""
     if not {"sample", "translate"} & set(spec.capabilities):
         return None
     shown = shown_rows(recipe, todo)

@@ -1,4 +1,4 @@
-"""Run -> card: its weights, its picture, and what it says of itself."""
+"""Makes the card of a finished run: its weights, its picture and its facts."""
 
 import os
 import platform
@@ -33,11 +33,11 @@ from zoo.training.rounding import as_stored
 from zoo.training.run import Run
 
 UNSHOWN = {"batch_size", "precision", "seed", "log_every", "save_every", "sample_every"}
-"""Settings that a card's record names elsewhere, or that do not touch the weights."""
+"""Settings that a card records in another place, or that do not change the weights."""
 
 
 def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, source: str) -> None:
-    """Make the card aside and move it in once it is complete: a failure leaves an earlier card as it was."""
+    """Make the card in a temporary folder, then move it to `out`. If this fails, an earlier card stays as it was."""
     shown = shown_rows(recipe, todo)
     given = dataset.images if dataset.inputs is None else dataset.inputs
     module, dtype = as_stored(run.published, partial(handle, spec, todo), todo.settings.weights, given, shown)
@@ -57,7 +57,7 @@ def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run,
 
 
 def handle(spec: ModelSpec, todo: Plan, module: nn.Module) -> Model:
-    """The handle of a card that is still in the making."""
+    """The handle of a card that is not finished yet."""
     return Model(module, spec, _draft(spec, todo), device=_device(module))
 
 
@@ -76,12 +76,12 @@ def _device(module: nn.Module) -> str:
 
 
 def shown_rows(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
-    """The recipe's rows of conditions, whose names are those of its own data."""
+    """The conditions of each row of the picture. The recipe's use the names of its own data, so others get none."""
     return recipe.shown if todo.data == recipe.data else ()
 
 
 def _picture(model: Model, recipe: Recipe, todo: Plan, source: str) -> Images | None:
-    """What stands on top of the card: made of the model alone, unless the data may be shown."""
+    """The picture at the top of the card. It shows images of the data set only if the recipe has their credit line."""
     if not (recipe.credit and todo.data == recipe.data and "input" in todo.columns):
         return pictures.picture(model, recipe.inputs, shown_rows(recipe, todo))
     test = load_dataset(source, model.preparation, split="test", kind=todo.batch, columns=todo.columns)
@@ -93,7 +93,7 @@ def _picture(model: Model, recipe: Recipe, todo: Plan, source: str) -> Images | 
 def _facts(
     spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, dtype: str, *, pictured: bool
 ) -> cards.Facts:
-    """What the card says. Words of the recipe that are about its own data are not said of other data."""
+    """The facts of the card. The recipe's texts about its own data are left out if the data are others."""
     settings, size = todo.settings, todo.preparation["size"]
     training = cards.Training(
         recipe=todo.recipe,
@@ -127,7 +127,7 @@ def _facts(
 
 
 def is_finished(out: Path, todo: Plan) -> bool:
-    """Whether `out` holds the whole card of this plan, with all its steps."""
+    """Whether `out` holds the complete card of this plan, trained for all its steps."""
     if todo.settings.precision == "auto":
         todo = in_precision(todo, begun_in(out) or "auto")
     try:

@@ -1,4 +1,4 @@
-"""Weights in half precision, where nobody could tell by the results."""
+"""Stores weights in half precision if the results stay nearly the same."""
 
 import copy
 import math
@@ -14,9 +14,9 @@ from zoo.devices import kernels
 from zoo.model import Model
 
 AGREEMENT = 1 / 255
-"""How far results of stored weights may be from those of full precision: one level of a pixel."""
+"""How far results with the stored weights may be from those in full precision: one level of a pixel."""
 COMPARED = 16
-"""Images or samples that tell whether they are."""
+"""Number of images or samples that are compared."""
 
 
 def as_stored(
@@ -26,9 +26,9 @@ def as_stored(
     images: Tensor,
     shown: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[nn.Module, str]:
-    """The module as a reader of its card will have it, and its number format: `dtype`, or where that shows, float32.
+    """The module as it is after loading from its card, and its number format: `dtype`, or float32 if results differ.
 
-    A translator, or what only reads images, is compared on the first of the images (n, c, h, w), uint8.
+    Models that make no samples are compared on the first of the images (n, c, h, w), uint8.
     """
     if dtype == "float32":
         return module, dtype
@@ -38,12 +38,16 @@ def as_stored(
     far = disagreement(one, other, images[:COMPARED], shown) if finite else math.inf
     if far <= AGREEMENT:
         return stored, dtype
-    warnings.warn(f"{one.name} is stored as float32: as {dtype} its results differ by {far:.2g}", stacklevel=2)
+    warnings.warn(
+        f"the weights of {one.name} are stored as float32, not as {dtype}: with {dtype} its results differ by up to "
+        f"{far:.2g}, and at most {AGREEMENT:.2g} is allowed",
+        stacklevel=2,
+    )
     return module, "float32"
 
 
 def rounded(module: nn.Module, dtype: str) -> nn.Module:
-    """A copy whose weights have been through a number format, as a card's have."""
+    """A copy of the module whose weights are rounded to a number format, like those of a card."""
     copied = copy.deepcopy(module)
     copied.load_state_dict(
         {
@@ -56,14 +60,13 @@ def rounded(module: nn.Module, dtype: str) -> nn.Module:
 
 @torch.no_grad()
 def disagreement(one: Model, other: Model, images: Tensor, shown: Sequence[Mapping[str, Any]] = ()) -> float:
-    """How far the results of two models are apart at most, in shares of the range of a pixel, or of a probability.
+    """The largest difference between the results of two models, as a share of the range of a pixel or a probability.
 
-    Of as many samples at seed 0 as there are images, where there are samples; else of the translations of the images
-    (uint8), under each condition shown; else of what is inferred from them; 0 for a model that does none of these.
+    If the models sample, these are as many samples of seed 0 as there are images. Else these are the translations of
+    the images (uint8) under each condition shown, or else what `infer` gives. 0 for models without all of these.
 
-    Where pixels are drawn one by one from discrete levels, as PixelCNN does, a draw may fall to the other side of any
-    threshold, however near, and take all the pixels after it along: there the result is the share of the pixels that
-    differ.
+    PixelCNN and its like draw pixel after pixel from discrete levels. The smallest change can turn one draw, and then
+    all pixels after it. For such samples the result is the share of the pixels that differ.
     """
     with kernels(exact=True):
         pairs = [*zip(_results(one, images, shown), _results(other, images, shown), strict=True)]
@@ -87,6 +90,6 @@ def _results(model: Model, images: Tensor, shown: Sequence[Mapping[str, Any]]) -
 
 
 def _on_levels(images: Tensor) -> bool:
-    """Whether every value is one of the 256 levels of a pixel, which no computed mean would keep to."""
+    """Whether every value is one of the 256 levels of a pixel. That is never so for means that a network computes."""
     levels = 255 * images
     return bool(((levels - levels.round()).abs() < 1e-3).all())

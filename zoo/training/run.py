@@ -1,4 +1,4 @@
-"""What a training loop calls: device, precision, averaged weights, log, checkpoints, exact resume.
+"""The object `run` that a training loop calls. It has the device, the precision, averages, the log and checkpoints.
 
 A loop reads like the paper's algorithm:
 
@@ -29,27 +29,30 @@ from zoo.training import average, checkpoints
 from zoo.training.log import Log, Means, bar
 
 PRECISIONS = ("auto", "float32", "tf32", "bfloat16")
-"""Of forward passes. auto: whichever the device is fast in. float32: throughout. tf32: on GPUs that can, multiplies and
-convolves with 10-bit mantissas. bfloat16: autocast, with tf32 for what stands outside of it."""
+"""Precisions of forward passes. auto: the fastest one on the device. float32: everything in float32. tf32: products and
+convolutions with 10-bit mantissas, on GPUs that have it. bfloat16: autocast, and tf32 for what is outside of it."""
 LOOK_EVERY = 60
-"""Seconds between two looks at how busy the machine is."""
+"""Seconds after which a run measures again how busy the machine is."""
 
 
 class OutOfTime(TrainingError):  # noqa: N818  (what it is; nothing went wrong)
-    """A run has stopped at its deadline, between two steps, with all that it needs to go on in a checkpoint."""
+    """A run has stopped at its deadline, between two steps. It can go on from its checkpoint."""
 
     def __init__(self, step: int, total: int, out: Path) -> None:
-        super().__init__(f"stopped at step {step} of {total}: the time is up", f"To go on, resume the run in {out}.")
+        super().__init__(
+            f"stopped at step {step} of {total}: the time is up",
+            f"To go on with the run in {out}, add --resume to the same command; in Python resume=True.",
+        )
         self.step, self.total = step, total
 
 
 class Run:
-    """One training run in the folder `out`. It is called by the loop and calls nothing of the loop back.
+    """One training run in the folder `out`. The loop calls the run; the run never calls the loop.
 
-    preview: called with the averaged module at every `sample_every` steps; what it returns is saved as a grid.
-    precision: `auto` becomes what the device is fast in. threads: of the CPU; by default as many as are free, looked at
-    when the run begins and every minute.
-    deadline: by `time.monotonic()`; the first step that ends after it is saved and is the last: OutOfTime.
+    preview: a function that is called with the averaged module every `sample_every` steps and returns `Images`, which
+    are saved as a picture. precision: `auto` stands for the fastest one on the device. threads: of the CPU; by default
+    as many as are free, measured when the run begins and every minute.
+    deadline: a time of `time.monotonic()`. After the first step that ends later, the run saves and raises OutOfTime.
     """
 
     def __init__(
@@ -72,9 +75,9 @@ class Run:
         from accelerate import PartialState
 
         if precision not in PRECISIONS:
-            raise TrainingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}")
+            raise TrainingError(f"unknown precision {precision!r}", f"Give one of these: {', '.join(PRECISIONS)}.")
         if threads is not None and threads < 1:
-            raise TrainingError(f"threads must be at least 1, found {threads}")
+            raise TrainingError(f"threads must be at least 1, found {threads}", "Give a larger number, or none.")
         self.out, self.seed, self.decay = Path(out), seed, ema
         chosen = pick_device(str(device))
         self._process = PartialState(cpu=chosen.type == "cpu")
@@ -96,14 +99,15 @@ class Run:
 
     @property
     def published(self) -> nn.Module:
-        """The module that becomes the card: the averaged one when there is an average."""
+        """The module that goes into the card: the averaged one if there is an average."""
         module: nn.Module = self._parts["model"] if self._average is None else self._average.module
         return module
 
     def prepare(self, **parts: Any) -> tuple[Any, ...]:
-        """Register everything that a resumed run must find again: modules, optimizers, schedulers, batches, by name.
+        """Register by name all parts that a resumed run needs: modules, optimizers, schedules and batches.
 
-        Modules move to the device. `model` is the one that is averaged and published. Returns the parts in order.
+        Modules move to the device. The module with the name `model` is averaged and goes into the card. Returns the
+        parts in their order.
         """
         for name, part in parts.items():
             if isinstance(part, nn.Module):
@@ -116,24 +120,24 @@ class Run:
         return tuple(parts.values())
 
     def settle(self, forward: Callable[[Any, Noise], object]) -> None:
-        """Measure the published module's running statistics anew before each picture and at the end: those of batch
-        norms, and of any part that like them has `reset_running_stats` and a `momentum`.
+        """Measure the published module's running statistics again before each picture and at the end. These are the
+        statistics of batch norms, and of any part that has `reset_running_stats` and a `momentum` as they have.
 
-        Running statistics of the raw weights, or an average of them, do not fit averaged weights: images wash out.
-        `forward(module, noise)` makes one pass as the module will be used, `noise` being that of 64 samples.
+        Averaged weights need statistics of their own: with those of the raw weights, or their average, images look
+        pale. `forward(module, noise)` makes one pass in the way that the module will be used, on noise for 64 samples.
         """
         self._pass = forward
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Forward passes in bfloat16 where the run asks for it; losses that must be exact go outside."""
+        """A context for forward passes, in bfloat16 if that is the run's precision. Compute exact losses outside."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def noise(self, n: int) -> FreshNoise:
-        """Training noise for n samples on the device."""
+        """Noise for n training samples, on the device."""
         return FreshNoise(n, self.device)
 
     def minimize(self, loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | None = None) -> None:
-        """One step of `optimizer` on `loss`. Only its own parameters get gradients: G's loss cannot reach D.
+        """One step of `optimizer` on `loss`. Only the optimizer's parameters get gradients: G's loss never changes D.
 
         clip: the largest norm that all gradients together may have.
         """
@@ -147,19 +151,22 @@ class Run:
         optimizer.step()
 
     def log(self, **values: Tensor | float) -> None:
-        """Add to the running means that are written every `log_every` steps. Costs no wait for the device."""
+        """Add values to the means that are written every `log_every` steps. This does not wait for the device."""
         self._means.add(values)
 
     def steps(self, total: int) -> Iterator[int]:
-        """Step numbers up to `total`, from where the newest good checkpoint stands when the run resumes.
+        """The numbers of the steps up to `total`. A resumed run begins at its newest complete checkpoint.
 
-        Between steps: average, log, look at the losses, sample, save. Raises TrainingError when a loss is not finite,
-        and OutOfTime when the deadline has passed before the last step.
+        Between the steps it averages, logs, checks the losses, makes pictures and saves. Raises TrainingError if a loss
+        is not finite or the folder cannot be written, OutOfTime if the deadline has passed before the last step, and
+        InputError if the folder holds another run.
         """
         if self._resume:
             self._restore()
         elif checkpoints.found(self.out):
-            raise InputError(f"{self.out} already holds a run", "Resume it, or begin anew in another folder.")
+            raise InputError(
+                f"{self.out} already holds a run", "Resume it with resume=True, or begin a new run in another folder."
+            )
         if self.rank == 0:
             for folder in (self.out, self.out / "checkpoints", self.out / "samples"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -185,14 +192,15 @@ class Run:
                     self._record(log, advance, last=last, stopped=stopped)
                 except OSError as error:
                     message = f"cannot write to {self.out}: {error.strerror or error}; {self._kept()}"
-                    raise TrainingError(message, "Make room, then go on with --resume.") from error
+                    hint = "Make room on the disk. Then add --resume to the same command."
+                    raise TrainingError(message, hint) from error
                 if stopped:
                     raise OutOfTime(self.step, total, self.out)
                 adapt()
 
     @contextlib.contextmanager
     def _threaded(self) -> Iterator[Callable[[], None]]:
-        """As many threads as were asked for, or as are free: gives what looks again, once in a while."""
+        """Use as many threads as were asked for, or as are free. Yields a function that now and then measures again."""
         before = torch.get_num_threads()
         adapting = self.threads is None and self.device.type == "cpu" and before > 1
         load, looked = Threads(), time.monotonic()
@@ -209,7 +217,7 @@ class Run:
                 self._use(load.free())
             elif self.threads is not None:
                 torch.set_num_threads(self.threads)
-            self._say(f"on {machine(self.device)}, in {self.precision}")
+            self._say(f"The run trains on {machine(self.device)} in {self.precision}.")
             yield adapt
         finally:
             torch.set_num_threads(before)
@@ -218,7 +226,7 @@ class Run:
         before = torch.get_num_threads()
         if threads != before:
             torch.set_num_threads(threads)
-            self._say(f"{threads_in_words(threads)} instead of {before}: as many cores are free")
+            self._say(f"The run uses {threads_in_words(threads)} now instead of {before}: so many cores are free.")
 
     def _say(self, text: str) -> None:
         if self.progress:
@@ -227,7 +235,7 @@ class Run:
             rich.get_console().print(text, markup=False, highlight=False)
 
     def _out_of_time(self) -> bool:
-        """Whether to stop after this step; several processes look at it together, at the steps that are logged."""
+        """Whether to stop after this step. Several processes decide it together, at the steps that are logged."""
         if self.deadline is None:
             return False
         late = time.monotonic() >= self.deadline
@@ -237,13 +245,13 @@ class Run:
             return False
         from accelerate.utils import reduce
 
-        # The sum is the same for all: none stops while another waits for its gradients.
+        # The sum is the same for all processes, so none stops while another waits for its gradients.
         return bool(reduce(torch.tensor(float(late), device=self.device), reduction="sum") > 0)
 
     def _record(
         self, log: Log, advance: Callable[[int, Mapping[str, float]], None], *, last: bool, stopped: bool
     ) -> None:
-        """What is due after this step: losses, a picture, a checkpoint."""
+        """Write what is due after this step: losses, a picture, a checkpoint."""
         saving = last or stopped or self.step % self.save_every == 0
         if saving or self.step % self.log_every == 0:
             advance(self.step, log.write(self.step, self.seconds, self._finite_means()))
@@ -256,16 +264,19 @@ class Run:
             self.save()
 
     def _settle(self) -> None:
-        """Every process makes the same passes on the same noise, so that all hold the same statistics."""
+        """Measure the statistics. Every process makes the same passes on the same noise, so that all get the same."""
         if self._pass is not None:
             average.settle(self.published, self._pass, self.seed, self.device)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have come to this call."""
         self._process.wait_for_everyone()
 
     def save(self) -> Path:
-        """Write a checkpoint that is whole or not there, then drop the oldest."""
+        """Write a checkpoint, then remove all but the newest two. Returns its folder.
+
+        It appears only once it is complete. TrainingError if a tensor holds NaN or infinite values.
+        """
         path = self.out / "checkpoints" / f"step-{self.step:08d}"
         if checkpoints.is_whole(path):
             return path
@@ -287,30 +298,36 @@ class Run:
         if path is not None:
             self._load(path)
         elif found:
-            raise TrainingError(f"{self.out}: none of its {len(found)} checkpoints is whole")
+            raise TrainingError(
+                f"{self.out}: none of its {len(found)} checkpoints is complete", "Begin a new run in another folder."
+            )
 
     def _load(self, path: Path) -> None:
         tensors, state = checkpoints.read(path)
         if state["parts"].keys() != self._parts.keys():
-            raise TrainingError(f"{path}: holds {sorted(state['parts'])}, this run has {sorted(self._parts)}")
+            raise TrainingError(
+                f"{path} holds the parts {sorted(state['parts'])}, but this run has {sorted(self._parts)}",
+                "Resume with the version of the family that began the run, or begin a new run in another folder.",
+            )
         for name, part in self._parts.items():
             checkpoints.restore(part, state["parts"][name], tensors)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        if self.rank > 0:  # the random state in there is the first process's
+        if self.rank > 0:  # the checkpoint holds the random state of the first process
             return self._seed()
         torch.set_rng_state(tensors["rng/cpu"])
         if self.device.type == "cuda" and "rng/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng/cuda"], self.device)
 
     def _seed(self) -> None:
-        """Random draws of this process: its own, and others after each resume."""
+        """Seed torch's generators: with other numbers in each process, and after a resume of the others."""
         torch.manual_seed(self.seed * 1009 + self.rank + 1_000_003 * self.step)
 
     def _finite_means(self) -> dict[str, float]:
         means = self._means.take()
         bad = [key for key, value in means.items() if value != value or abs(value) == float("inf")]
         if bad:
-            raise TrainingError(self._gone_bad(f"{bad[0]} is {means[bad[0]]}"), "Lower the learning rate: --set lr=...")
+            hint = "Try a smaller learning rate, in another folder: --set lr=VALUE --out FOLDER"
+            raise TrainingError(self._gone_bad(f"{bad[0]} is {means[bad[0]]}"), hint)
         return means
 
     def _gone_bad(self, what: str) -> str:
@@ -321,7 +338,7 @@ class Run:
         return f"the last good checkpoint is {good[-1]}" if good else "there was no checkpoint yet"
 
     def _sampled(self) -> Any:
-        """A preview, leaving the random state and the module's mode as they were."""
+        """A preview. The random state and the module's mode stay as they were."""
         module = self.published
         training = module.training
         with average.undisturbed(self.device):
@@ -331,7 +348,7 @@ class Run:
                 module.train(training)
 
     def _broadcast(self, module: nn.Module) -> None:
-        """All processes start from the weights of the first."""
+        """Copy the weights of the first process to all processes."""
         if self.world > 1:
             from accelerate.utils import broadcast
 
