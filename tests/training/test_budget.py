@@ -193,7 +193,7 @@ def test_unknown_names_are_refused_before_anything_is_trained(
     with pytest.raises(NotFoundError, match="dcgna"):
         everything(family="dcgna")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="(?s)several processes cannot.*one process"):
+    with pytest.raises(InputError, match=r"(?s)several processes cannot.*one process"):
         everything()
     assert not (tmp_path / "runs").exists()
 

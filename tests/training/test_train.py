@@ -508,6 +508,6 @@ def test_a_card_of_own_data_has_a_name_of_its_own(faces: Path, tmp_path: Path) -
     named = train(tmp_path / "named", faces, card_name="my-faces")
     assert named.name == "my-faces"
     assert "zoo train dcgan-celeba" in (tmp_path / "named" / "README.md").read_text()
-    with pytest.raises(ConfigError, match="(?s)card name 'My Faces' is not made of.*--card-name"):
+    with pytest.raises(ConfigError, match=r"(?s)card name 'My Faces' is not made of.*--card-name"):
         train(tmp_path / "other", faces, card_name="My Faces")
     assert not (tmp_path / "other").exists()
