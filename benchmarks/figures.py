@@ -35,7 +35,7 @@ BUDGETS = (
     "Hours are these times the steps. A card with other steps than its recipe's was trained by an older "
     "recipe. Two steps of the ladder have been measured: PixelCNN went from -87.70 to "
     "-82.77 nats with twice the images, four more blocks and a bias of positions; DCGAN went from fd "
-    "21.8 to 12.33 with two and a half times the steps."
+    "21.8 to 12.33 with two and a half times the steps, both measured with the judge of faces of that time."
 )
 
 Records = dict[str, Facts]
