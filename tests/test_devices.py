@@ -206,7 +206,7 @@ def test_a_run_takes_what_is_free_looks_again_and_gives_back(
 ) -> None:
     free: Callable[[Any], int] = iter([3, 3, 1, 2]).__next__
     monkeypatch.setattr(Threads, "free", lambda self: free())  # type: ignore[call-arg]
-    monkeypatch.setattr("zoo.training.run.LOOK_EVERY", 0)
+    monkeypatch.setattr("zoo.training.threads.LOOK_EVERY", 0)
     assert threads_of(zoo.Run(tmp_path / "run", device="cpu")) == [3, 3, 1]
     assert torch.get_num_threads() == 4
     said = " ".join(capsys.readouterr().out.split())
@@ -217,7 +217,7 @@ def test_a_run_takes_what_is_free_looks_again_and_gives_back(
 @pytest.mark.usefixtures("four_cores")
 def test_threads_that_were_asked_for_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Threads, "free", lambda self: 1)
-    monkeypatch.setattr("zoo.training.run.LOOK_EVERY", 0)
+    monkeypatch.setattr("zoo.training.threads.LOOK_EVERY", 0)
     assert threads_of(zoo.Run(tmp_path / "run", device="cpu", progress=False, threads=2)) == [2, 2, 2]
     assert torch.get_num_threads() == 4
     with pytest.raises(zoo.TrainingError, match="threads must be at least 1, found 0"):

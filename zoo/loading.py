@@ -3,10 +3,11 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from types import MethodType
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import nn
@@ -16,13 +17,43 @@ from zoo.card import weights
 from zoo.card.config import CardConfig, CardDraft, read_config
 from zoo.card.names import CONFIG, LIMITS, WEIGHTS
 from zoo.devices import DTYPES, pick_device, warn_if_slow
-from zoo.errors import InputError
+from zoo.errors import CapabilityError, InputError
 from zoo.family.conditions import Condition, declared
 from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import write_atomically
 from zoo.hub import places as hub
 from zoo.hub import upload
 from zoo.hub.places import Place
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class _Needs:
+    """A method that exists only on models with these capabilities. On other models `hasattr` is False."""
+
+    def __init__(self, capabilities: tuple[str, ...], method: Callable[..., Any]) -> None:
+        self.capabilities, self.method = capabilities, method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, model: "Loaded | None", owner: type) -> Any:
+        if model is None:
+            return self.method
+        missing = [name for name in self.capabilities if name not in model.spec.capabilities]
+        if missing:
+            raise CapabilityError(
+                f"{model.name} cannot {self.method.__name__}: its family {model.spec.name!r} has no {missing[0]}",
+                f"It has: {', '.join(model.spec.capabilities)}.",
+            )
+        return MethodType(self.method, model)
+
+
+def needs(*capabilities: str) -> Callable[[Method], Method]:
+    """Mark a method of the handle that needs these methods of the module."""
+
+    def mark(method: Method) -> Method:
+        return cast(Method, _Needs(capabilities, method))
+
+    return mark
 
 
 class Loaded:

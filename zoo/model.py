@@ -7,54 +7,23 @@ import math
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from types import MethodType
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from zoo._version import __version__
-from zoo.errors import CapabilityError, InputError
+from zoo.errors import InputError
 from zoo.family import conditions
 from zoo.family.conditions import Condition
 from zoo.family.registry import resolve
 from zoo.images import Images, binary, is_binary, prepare
-from zoo.loading import Loaded
+from zoo.loading import Loaded, needs
 from zoo.noise import Noise
 
 MAX_RESULT = 4 << 30
 """Most bytes of images that one call may return."""
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-class _Needs:
-    """A method that exists only on models with these capabilities. On other models `hasattr` is False."""
-
-    def __init__(self, capabilities: tuple[str, ...], method: Callable[..., Any]) -> None:
-        self.capabilities, self.method = capabilities, method
-        self.__doc__ = method.__doc__
-
-    def __get__(self, model: "Model | None", owner: type) -> Any:
-        if model is None:
-            return self.method
-        missing = [name for name in self.capabilities if name not in model.spec.capabilities]
-        if missing:
-            raise CapabilityError(
-                f"{model.name} cannot {self.method.__name__}: its family {model.spec.name!r} has no {missing[0]}",
-                f"It has: {', '.join(model.spec.capabilities)}.",
-            )
-        return MethodType(self.method, model)
-
-
-def needs(*capabilities: str) -> Callable[[Method], Method]:
-    """Mark a method of the handle that needs these methods of the module."""
-
-    def mark(method: Method) -> Method:
-        return cast(Method, _Needs(capabilities, method))
-
-    return mark
 
 
 class Model(Loaded):

@@ -21,18 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.devices import WINDOW, Threads, fast_precision, kernels, machine, pick_device, threads_in_words
+from zoo.devices import fast_precision, kernels, machine, pick_device
 from zoo.errors import InputError, TrainingError
 from zoo.files import sweep
 from zoo.noise import FreshNoise, Noise
 from zoo.training import average, checkpoints
 from zoo.training.log import Log, Means, bar
+from zoo.training.threads import threaded
 
 PRECISIONS = ("auto", "float32", "tf32", "bfloat16")
 """Precisions of forward passes. auto: the fastest one on the device. float32: everything in float32. tf32: products and
 convolutions with 10-bit mantissas, on GPUs that have it. bfloat16: autocast, and tf32 for what is outside of it."""
-LOOK_EVERY = 60
-"""Seconds after which a run measures again how busy the machine is."""
 
 
 class OutOfTime(TrainingError):  # noqa: N818  (what it is; nothing went wrong)
@@ -176,10 +175,11 @@ class Run:
         exact = self.precision == "float32"
         with (
             log,
-            self._threaded() as adapt,
+            threaded(self.device, self.threads, self._say) as adapt,
             bar(self.step, total, shown=self.progress) as advance,
             kernels(exact=exact),
         ):
+            self._say(f"The run trains on {machine(self.device)} in {self.precision}.")
             while self.step < total:
                 yield self.step
                 self.step += 1
@@ -197,36 +197,6 @@ class Run:
                 if stopped:
                     raise OutOfTime(self.step, total, self.out)
                 adapt()
-
-    @contextlib.contextmanager
-    def _threaded(self) -> Iterator[Callable[[], None]]:
-        """Use as many threads as were asked for, or as are free. Yields a function that now and then measures again."""
-        before = torch.get_num_threads()
-        adapting = self.threads is None and self.device.type == "cpu" and before > 1
-        load, looked = Threads(), time.monotonic()
-
-        def adapt() -> None:
-            nonlocal looked
-            if adapting and time.monotonic() - looked >= LOOK_EVERY:
-                looked = time.monotonic()
-                self._use(load.free())
-
-        try:
-            if adapting:
-                time.sleep(WINDOW)
-                self._use(load.free())
-            elif self.threads is not None:
-                torch.set_num_threads(self.threads)
-            self._say(f"The run trains on {machine(self.device)} in {self.precision}.")
-            yield adapt
-        finally:
-            torch.set_num_threads(before)
-
-    def _use(self, threads: int) -> None:
-        before = torch.get_num_threads()
-        if threads != before:
-            torch.set_num_threads(threads)
-            self._say(f"The run uses {threads_in_words(threads)} now instead of {before}: so many cores are free.")
 
     def _say(self, text: str) -> None:
         if self.progress:
