@@ -210,8 +210,8 @@ def test_a_run_takes_what_is_free_looks_again_and_gives_back(
     assert threads_of(zoo.Run(tmp_path / "run", device="cpu")) == [3, 3, 1]
     assert torch.get_num_threads() == 4
     said = " ".join(capsys.readouterr().out.split())
-    assert "3 threads instead of 4: as many cores are free" in said
-    assert "1 thread instead of 3" in said
+    assert "3 threads now instead of 4: so many cores are free" in said
+    assert "1 thread now instead of 3" in said
 
 
 @pytest.mark.usefixtures("four_cores")

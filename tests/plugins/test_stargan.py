@@ -246,7 +246,7 @@ def test_both_rates_end_where_the_decay_says(tmp_path: Path, decay: float, last:
 
 def test_other_attributes_than_the_configs_are_refused(tmp_path: Path) -> None:
     model = tiny(names=("Hat", "Beard"), exclusive=())
-    with pytest.raises(zoo.ConfigError, match="the model's Hat, Beard"):
+    with pytest.raises(zoo.ConfigError, match="the model has Hat, Beard"):
         train(model, batches(), Recorder(tmp_path, NETS), steps=1, **SMALL_D)
 
 
