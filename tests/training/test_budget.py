@@ -164,7 +164,7 @@ def test_a_folder_with_other_settings_is_left_alone(
     recipes["dcgan-first"] = spec, replace(recipe, train={**recipe.train, "lr": 0.5})
     outcomes = everything()
     assert states(outcomes) == ["skipped", "failed", "skipped"]
-    assert "begun with other settings: lr was" in outcomes["dcgan-first"].detail
+    assert "has other settings: lr was" in outcomes["dcgan-first"].detail
     assert weights(tmp_path / "runs" / "dcgan-first") == before
     assert (tmp_path / "runs" / "dcgan-first" / PLAN).is_file()
 
@@ -247,7 +247,7 @@ def test_the_command_ends_with_a_table_and_fails_if_a_recipe_does(
     assert header == ["recipe", "state", "minutes", "images/s"]
     assert [row[0] for row in rows] == NAMES
     assert rows[0][1] == f"finished: {STEPS} steps"
-    assert rows[1][1].startswith("failed: batch size 49 does not fit")
+    assert rows[1][1].startswith("failed: the batch size 49 does not fit")
     recipes["dcgan-first"] = spec, recipe
     shutil.rmtree(tmp_path / "runs" / "dcgan-first")
     again = command(*words)

@@ -309,10 +309,13 @@ def test_a_key_may_say_where_it_belongs(given: dict[str, Any], changed: dict[str
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("depth", r"(?s)two settings 'depth': loop\.depth and config\.depth.*--set loop\.depth=.*--set config\.depth="),
+        (
+            "depth",
+            r"(?s)two settings with the name 'depth': loop.*--set loop\.depth=.*--set config\.depth=",
+        ),
         (
             "jitter",
-            r"(?s)two settings 'jitter': run\.jitter and config\.jitter.*--set run\.jitter=.*--set config\.jitter=",
+            r"(?s)two settings with the name 'jitter': run.*--set run\.jitter=.*--set config\.jitter=",
         ),
         ("loop.dept", r"(?s)no setting 'loop\.dept'.*Did you mean 'loop\.depth'"),
         ("config.lr", r"no setting 'config\.lr'"),
@@ -402,7 +405,7 @@ def test_there_must_be_a_run_to_resume(faces: Path, tmp_path: Path) -> None:
         ({"ema": 0.9, "seed": 7}, r"other settings: seed was 0, now 7, ema was 0\.5, now 0\.9\n"),
         ({"image_size": 32}, r"image_size was 16, now 32; size was 16, now 32\n"),
         ({"data_name": "somebody/faces"}, r"data was faces\d+, now somebody/faces\n"),
-        ({"steps": 3}, r"begun for 4 steps; a resumed run may only be longer"),
+        ({"steps": 3}, r"begun for 4 steps, and a resumed run cannot have fewer"),
     ],
 )
 def test_a_run_is_not_resumed_as_another(change: dict[str, Any], message: str, run_folder: Path, faces: Path) -> None:
