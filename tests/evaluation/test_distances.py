@@ -415,7 +415,7 @@ COMPARISONS = (kernel_distance, precision_recall, density_coverage)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda x: x.view(20, 2, 2), r"shape \(n, d\) are needed, found \(20, 2, 2\)"),
+        (lambda x: x.view(20, 2, 2), r"shape \(n, d\), found \(20, 2, 2\)"),
         (lambda x: x[:3], "images or more, found 3"),
         (lambda x: x.index_fill(0, torch.tensor([2, 7]), math.nan), "2 of 20 images are not finite"),
         (lambda x: x.index_fill(0, torch.tensor([5]), -math.inf), "1 of 20 images are not finite"),
@@ -437,7 +437,7 @@ def test_features_of_two_backbones_are_not_compared(compare: Callable[..., Any])
 
 
 @pytest.mark.parametrize("compare", COMPARISONS[1:])
-@pytest.mark.parametrize(("k", "said"), [(0, "1 or more"), (-2, "1 or more"), (20, "21 images or more, found 20")])
+@pytest.mark.parametrize(("k", "said"), [(0, "at least 1"), (-2, "at least 1"), (20, "21 images or more, found 20")])
 def test_an_image_has_at_least_one_neighbour_and_at_most_all_others(
     compare: Callable[..., Any], k: int, said: str
 ) -> None:

@@ -185,7 +185,7 @@ def test_a_judges_features_are_those_of_its_handle_whatever_the_batch() -> None:
 
 def test_a_timm_model_without_its_weights_is_refused_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(zoo.InputError, match=r"'resnet10t\.c3_in1k': timm cannot give it") as caught:
+    with pytest.raises(zoo.InputError, match=r"'resnet10t\.c3_in1k': timm cannot load it") as caught:
         find_backbone("resnet10t.c3_in1k", torch.device("cpu"))
     assert "judge" in str(caught.value.hint)
     with pytest.raises(zoo.InputError, match="'resnet999'"):

@@ -202,7 +202,7 @@ def test_weights_that_are_not_those_of_the_config_are_the_end_of_it(vae: Path) -
     found = checks("vae-tiny")
     assert faults(found) == set(found) == {"weights"}
     assert "sha256" in found["weights"].why
-    assert "Fetch the card again" in found["weights"].why
+    assert "Get the card again" in found["weights"].why
 
 
 def test_one_changed_weight_under_a_new_hash_is_seen_in_what_it_makes(vae: Path) -> None:
