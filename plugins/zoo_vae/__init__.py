@@ -70,7 +70,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     judge="judge-celeba",
                     larger="--steps 25000",
                     limits=(
-                        "A small budget on a CPU: many samples are blotchy or tinted orange.",
+                        "A small budget on a CPU: in some samples hair, face and background run into each other.",
                         "Samples are blurred, as those of a VAE with independent pixels are: it draws the mean of all "
                         "faces that fit a latent.",
                         "It repeats the biases of CelebA: young, smiling, light-skinned people are over-represented.",
