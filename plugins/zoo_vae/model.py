@@ -145,20 +145,24 @@ class FittedPrior(nn.Module):
     """p(z) = N(m, S) with the moments of the codes z ~ q(z | x) of training images; N(0, I) before there are any.
 
     The KL term pulls the codes to N(0, I), but they never fill it, and the decoder makes no images of the empty parts.
-    In training mode this keeps running moments, like a batch norm.
+    Training does not use the moments. A run measures them when it measures the statistics of batch norms.
     """
 
     mean: Tensor
+    factor: Tensor
+    """Lower triangle L with S = L L^T. Rounded to half precision it draws nearly the same codes. Rounded moments do
+    not, since S is their small difference."""
     second: Tensor
-    """E z z^T, (d, d). Its mean over batches is that of all codes. For S that would not be true."""
+    """E z z^T, (d, d), while it is measured. Its mean over batches is that of all codes. For S it would not be."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
         self.d = d
-        self.momentum: float | None = 0.01
-        """Weight of the last batch in the running moments; None for a plain mean over all batches."""
+        self.momentum: float | None = 0.0
+        """Weight of a new batch: 0 keeps what was measured, None measures a plain mean over batches."""
         self.register_buffer("mean", torch.zeros(d))
-        self.register_buffer("second", torch.eye(d))
+        self.register_buffer("factor", torch.eye(d))
+        self.register_buffer("second", torch.eye(d), persistent=False)
         self.batches = 0
 
     def reset_running_stats(self) -> None:
@@ -167,21 +171,22 @@ class FittedPrior(nn.Module):
 
     @torch.no_grad()
     def watch(self, z: Tensor) -> None:
-        """Add the codes (n, d) of a batch to the moments, in training mode only."""
-        if self.training:
-            self.batches += 1
-            rate = 1 / self.batches if self.momentum is None else self.momentum
-            self.mean.lerp_(z.mean(0), rate)
-            self.second.lerp_(z.T @ z / len(z), rate)
+        """Add the codes (n, d) of a batch to the moments while they are measured, in training mode only."""
+        if not self.training or self.momentum is not None:
+            return
+        self.batches += 1
+        self.mean.lerp_(z.mean(0), 1 / self.batches)
+        self.second.lerp_(z.T @ z / len(z), 1 / self.batches)
+        covariance = self.second - torch.outer(self.mean, self.mean)
+        self.factor.copy_(torch.linalg.cholesky(covariance + MIN_VARIANCE * torch.eye(self.d).to(covariance)))
 
     def normal(self) -> MultivariateNormal:
         """N(m, S)."""
-        covariance = self.second - torch.outer(self.mean, self.mean) + MIN_VARIANCE * torch.eye(self.d).to(self.mean)
-        return MultivariateNormal(self.mean, covariance, validate_args=False)
+        return MultivariateNormal(self.mean, scale_tril=self.factor, validate_args=False)
 
     def draw(self, noise: zoo.AnyNoise) -> Tensor:
         """z ~ p(z), (n, d)."""
-        return self.mean + noise.normal(self.d) @ self.normal().scale_tril.T
+        return self.mean + noise.normal(self.d) @ self.factor.T
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) of z (..., d), in nats."""

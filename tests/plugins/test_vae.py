@@ -371,6 +371,27 @@ def test_before_it_has_seen_codes_a_fitted_prior_is_the_standard_one() -> None:
     assert torch.allclose(fitted.kl(mu, log_var), standard.kl(mu, log_var), rtol=0.01, atol=0.01)
 
 
+def test_a_fitted_prior_in_half_precision_draws_nearly_the_same() -> None:
+    """Also where some directions of the codes hardly vary: rounded moments would lose those."""
+    thin = MultivariateNormal(torch.tensor([0.5, -0.5]), torch.tensor([[3.0, 2.99], [2.99, 3.0]]))
+    prior = watched(thin.sample((20, 5000)))
+    stored = FittedPrior(2)
+    stored.load_state_dict({key: value.half().float() for key, value in prior.state_dict().items()})
+    one, other = (p.draw(zoo.Noise(0, 0, 10_000)) for p in (prior, stored))
+    assert torch.allclose(one.T.cov(), other.T.cov(), atol=0.003)
+    across = torch.tensor([1.0, -1.0])  # where the variance is 0.02
+    assert (other @ across).var().item() == pytest.approx((one @ across).var().item(), rel=0.03)
+
+
+def test_training_leaves_a_fitted_prior_alone() -> None:
+    """Only a run that measures statistics changes it: codes of training are those of weights that are not published."""
+    prior = watched(correlated_codes()[0])
+    prior.momentum = 0.0
+    before = {key: value.clone() for key, value in prior.state_dict().items()}
+    prior.train().watch(torch.randn(64, 2))
+    assert all(torch.equal(value, before[key]) for key, value in prior.state_dict().items())
+
+
 def test_the_published_prior_is_measured_on_the_published_encoder(tmp_path: Path) -> None:
     """Running moments of the encoder's past would be others: it learns, and its average lags behind."""
     images = torch.randint(0, 256, (256, 1, 8, 8), dtype=torch.uint8)
