@@ -138,7 +138,7 @@ def test_with_genzoo_alone_each_card_that_is_not_there_is_known_with_the_line_th
     assert {name for name, state in states.items() if state == "bundled"} == carried
     assert {name for name, state in states.items() if state == "in genzoo-cards"} == others == set(told)
     assert {hint for _, hint in told.values()} == {"pip install genzoo-cards"}
-    assert re.search(r"weights +in genzoo-cards, not here: float16", shown)
+    assert re.search(r"weights +in genzoo-cards, not here: float", shown)
     assert "2. bundled: none here, genzoo-cards has it" in where
     assert sampled == [1, 3, 64, 64]
 
