@@ -215,8 +215,6 @@ def test_programs_find_every_page_of_the_site_as_markdown(tmp_path: Path) -> Non
         text = (tmp_path / place).read_text(encoding="utf-8")
         assert re.search(r"^# ", text, re.M), place
         assert "\n::: " not in text, place
-    page = (tmp_path / "train" / "index.html").read_text(encoding="utf-8")
-    assert '<link rel="alternate" type="text/markdown" href="../train.md">' in page
 
 
 def nav_pages(items: list[Any]) -> list[str]:

@@ -19,7 +19,6 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
-from mkdocs.utils import get_relative_url
 
 REFERENCE = re.compile(r"^::: (?P<name>[\w.]+)\n(?P<options>(?:    .*\n|\n(?=    ))*)", re.M)
 """What mkdocstrings replaces: a name in Python, and options below it."""
@@ -48,12 +47,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Keep a page's text."""
     written = REFERENCE.sub(lambda found: f"{_reference(found)}\n", markdown + "\n")
     texts[page.file.src_uri] = CLASSES.sub("", written).strip() + "\n"
-
-
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Say in the head of a page where its Markdown is."""
-    address = get_relative_url(page.file.src_uri, page.url)
-    return output.replace("</head>", f'<link rel="alternate" type="text/markdown" href="{address}">\n</head>', 1)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
