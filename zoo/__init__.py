@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.family.fields import Share as Share
     from zoo.family.fields import Weight as Weight
     from zoo.family.fields import Width as Width
-    from zoo.images import Images as Images
+    from zoo.images.batch import Images as Images
     from zoo.init import normal_weights as normal_weights
     from zoo.losses import log_loss_fake as log_loss_fake
     from zoo.losses import log_loss_real as log_loss_real
@@ -61,7 +61,7 @@ LAZY = {
     "Bench": "zoo.evaluation.bench",
     "train_all": "zoo.training.budget",
     "evaluate": "zoo.evaluation.figures",
-    "Images": "zoo.images",
+    "Images": "zoo.images.batch",
     "Model": "zoo.model",
     "load": "zoo.model",
     "AnyNoise": "zoo.noise",

@@ -18,7 +18,8 @@ from zoo.errors import InputError
 from zoo.family import conditions
 from zoo.family.conditions import Condition
 from zoo.family.registry import resolve
-from zoo.images import Images, binary, is_binary, prepare
+from zoo.images.batch import Images
+from zoo.images.prepare import binary, is_binary, prepare
 from zoo.loading import Loaded, needs
 from zoo.noise import Noise
 

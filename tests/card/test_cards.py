@@ -28,7 +28,7 @@ from zoo.family.registry import cards_of, registry, resolve
 from zoo.family.spec import Preparation
 from zoo.files import sha256
 from zoo.hub.places import bundled
-from zoo.images import Images
+from zoo.images.batch import Images
 from zoo.testing import Case
 from zoo.training import pictures
 

@@ -54,7 +54,7 @@ def test_a_folder_of_images_is_a_data_set(faces: Path) -> None:
 
 
 def test_images_are_prepared_as_the_model_prepares_them(pictures: Sequence[Path], copied: Path) -> None:
-    from zoo.images import prepare
+    from zoo.images.prepare import prepare
 
     preparation = Preparation(size=16, mode="L", crop=0.8)
     expected = prepare(list(pictures), preparation)

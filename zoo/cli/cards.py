@@ -24,7 +24,7 @@ from zoo.cli.terminal import print_json
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from zoo.images import Images
+    from zoo.images.batch import Images
 
 
 def list_(
@@ -178,7 +178,7 @@ def translate(
 
 def _check_out(out: Path, force: bool, numbers: range) -> None:
     """InputError, before any work is done, if `out` cannot be written or would overwrite a file."""
-    from zoo.images import SUFFIXES
+    from zoo.images.write import SUFFIXES
 
     if not out.suffix or out.is_dir():
         taken = [path for path in out.glob("*.png") if path.stem.isdecimal() and int(path.stem) in numbers]

@@ -13,7 +13,8 @@ from torch import Tensor
 from zoo.data import cache
 from zoo.errors import DataError, ZooError
 from zoo.family.spec import Preparation
-from zoo.images import crop_and_resize, decode_image
+from zoo.images.prepare import crop_and_resize
+from zoo.images.read import decode_image
 
 DECODING = 1
 """Version of the decoding. Any change of the result needs a new number, so that no old images come from the cache."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.card import facts as cards
 from zoo.data.source import Dataset
 from zoo.evaluation.features import Backbone, Statistics
-from zoo.images import is_binary
+from zoo.images.prepare import is_binary
 from zoo.model import Model
 from zoo.noise import Noise
 

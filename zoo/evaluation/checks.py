@@ -19,7 +19,9 @@ from zoo.evaluation.figures import evaluate
 from zoo.evaluation.measures import moments
 from zoo.evaluation.report import Card, Check, held
 from zoo.hub import places as hub
-from zoo.images import Images, is_binary, open_image
+from zoo.images.batch import Images
+from zoo.images.prepare import is_binary
+from zoo.images.read import open_image
 from zoo.model import Model, load
 from zoo.training import pictures
 

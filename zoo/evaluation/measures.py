@@ -24,7 +24,7 @@ from zoo.evaluation.distances import (
 from zoo.evaluation.features import Backbone, Statistics
 from zoo.family.conditions import Categorical
 from zoo.family.registry import resolve
-from zoo.images import is_binary
+from zoo.images.prepare import is_binary
 from zoo.model import Model
 from zoo.noise import Noise
 

@@ -7,7 +7,7 @@ import torch
 from zoo.errors import InputError
 from zoo.evaluation.bench import Bench
 from zoo.hub import places as hub
-from zoo.images import Images
+from zoo.images.batch import Images
 from zoo.model import Model
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from zoo.errors import NotFoundError
-from zoo.images import Images, binary
+from zoo.images.batch import Images
+from zoo.images.prepare import binary
 from zoo.model import Model, load
 from zoo.noise import Noise
 

@@ -17,7 +17,7 @@ from zoo.errors import DataError
 from zoo.extras import require
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec, Preparation, Recipe
-from zoo.images import Images
+from zoo.images.batch import Images
 from zoo.model import Model, load
 from zoo.training import pictures
 from zoo.training.plan import Plan, check_free, claim, planned, with_precision

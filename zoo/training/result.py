@@ -25,7 +25,7 @@ from zoo.family.conditions import declared
 from zoo.family.registry import registry
 from zoo.family.spec import ModelSpec, Preparation, Recipe
 from zoo.files import TEMPORARY, parse_json, read_json, sha256
-from zoo.images import Images
+from zoo.images.batch import Images
 from zoo.model import Model
 from zoo.training import pictures
 from zoo.training.plan import Plan, begun_in, in_precision, plan_text

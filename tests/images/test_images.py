@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo import FormatError, Images, InputError, NotFoundError, Preparation, ZooError
-from zoo.images import prepare
+from zoo.images.prepare import prepare
 
 SIX = torch.linspace(0, 1, 6 * 3 * 4 * 5).reshape(6, 3, 4, 5)
 """Six images, 5 wide and 4 high, all different."""
@@ -552,7 +552,7 @@ MEASURE = """
 import json, sys, time
 from pathlib import Path
 from zoo import Preparation, ZooError
-from zoo.images import prepare
+from zoo.images.prepare import prepare
 
 def memory(key):  # VmRSS: now, VmHWM: the most since it was reset; in kB
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(key))) << 10

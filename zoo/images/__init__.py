@@ -1,0 +1,1 @@
+"""Reading and writing pictures. All values are in [0, 1]."""
