@@ -5,6 +5,7 @@ ZOO_BROWSER=required makes a failure of that. ZOO_SCREENSHOTS names a folder tha
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -623,3 +624,28 @@ def test_formulas_are_drawn_and_not_shown_as_they_are_written(visit: Visit) -> N
     assert min(heights) > 10
     text = page.locator("article").inner_text()
     assert not [sign for sign in ("\\odot", "\\log", "$$", "\\(") if sign in text]
+
+
+def test_formulas_ask_for_no_letters_that_browsers_do_not_draw(site: Path) -> None:
+    styles = {style for page in site.rglob("*.html") for style in re.findall(r'mathvariant="(.*?)"', page.read_text())}
+    assert styles <= {"normal"}
+    assert "𝔼" in (site / "families" / "wgan-gp" / "index.html").read_text()
+
+
+def test_the_home_page_begins_with_a_picture_and_a_line_of_code(visit: Visit) -> None:
+    page = visit("")
+    picture, code = page.locator("article img").first, page.locator("article pre").first
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    assert 'zoo.load("' in code.inner_text()
+    assert code.bounding_box()["y"] < DESK["height"]  # type: ignore[index]
+
+
+def test_the_gallery_opens_with_the_cards_nearest_to_real_images(visit: Visit) -> None:
+    from zoo.card.facts import read_facts
+
+    far = []
+    for name in visit().locator(".zoo-tile").evaluate_all("all => all.map(one => one.dataset.name)"):
+        distances = [metric for metric in read_facts(bundled()[name]).metrics if metric.name.startswith("fd-")]
+        far += [metric.value / metric.floor for metric in distances[:1] if metric.floor and name in PICTURED]
+    assert len(far) > 5
+    assert far == sorted(far)
