@@ -30,7 +30,7 @@ FLOORS = (
     {"model"},
     {"training"},
     {"evaluation", "testing"},
-    {"publishing", "pytest_plugin"},
+    {"publishing", "pytest_plugin", "demo"},
     {"zoo"},  # the public surface; only the command line stands on it
     {"cli"},
     {"__main__"},
@@ -70,7 +70,7 @@ INSIDE = {
         "verification",
     ),
     "testing": ("case", "waits", "law", "declarations", "inference", "learning", "probability", "__init__"),
-    "cli": ("terminal", "given", "cards", "families", "train", "figures", "publish", "parser"),
+    "cli": ("terminal", "given", "cards", "families", "train", "figures", "publish", "demo", "parser"),
 }
 # What `zoo.list_models()` and a misspelt name must not wait for: neither torch nor pydantic is imported there.
 LIGHT = {

@@ -24,7 +24,7 @@ def _drawn(found: re.Match[str]) -> str:
 
 
 def _lettered(found: re.Match[str]) -> str:
-    """A letter in another style as a character of its own: browsers draw no other style than `normal` by an attribute."""
+    """A letter in another style as a character of its own: no attribute makes browsers draw it so."""
     style, size = found["style"].upper(), "CAPITAL" if found["letter"].isupper() else "SMALL"
     name = f"{style} {size} {found['letter'].upper()}"
     try:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo._version import __version__
-from zoo.cli import cards, families, figures, publish, train
+from zoo.cli import cards, demo, families, figures, publish, train
 from zoo.cli.given import CONDITIONS
 from zoo.errors import ZooError
 
@@ -124,6 +124,7 @@ _add(cards.list_, "zoo list --family dcgan", name="list", cls=Light)
 _add(cards.info, "zoo info dcgan-celeba")
 _add(cards.sample, "zoo sample cvae-mnist --label 7 -n 16 --out sevens.png", context=CONDITIONS)
 _add(cards.translate, "zoo translate cyclegan-celeba-blond photo.jpg --out blond.png", context=CONDITIONS)
+_add(demo.demo, "zoo demo infogan-mnist")
 _add(families.plugins, "zoo plugins")
 _add(families.new, "zoo new my-model --image-size 64")
 _add(families.check, "zoo check vae")
