@@ -53,7 +53,7 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
             before, peak, sampling, writing = json.loads(done.stdout)
             print(
-                f"{given.card}, {n:,} images to {kind}: {before:.0f} MiB after the first batch, {peak:.0f} at the peak; "
+                f"{given.card}, {n:,} images to {kind}: {before:.0f} MiB after a batch, {peak:.0f} at the peak; "
                 f"{sampling:.2f} ms an image to sample, {writing:.2f} to write",
                 flush=True,
             )
