@@ -74,7 +74,12 @@ INSIDE = {
     "cli": (
         "terminal",
         "given",
+        "inputs",
+        "outputs",
         "cards",
+        "sample",
+        "jobs",
+        "pictures",
         "families",
         "train",
         "figures",
