@@ -21,6 +21,12 @@ CREDIT = 16
 """Height in pixels of the line of credit below a grid."""
 
 
+def to_pil(x: Tensor) -> list[Image.Image]:
+    """A batch (n, 1, 3 or 4, h, w) in [0, 1] as one 8-bit PIL image each, modes L, RGB or RGBA."""
+    array = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item) for item in array]
+
+
 class Images:
     """A batch of images, (n, c, h, w) float32 in [0, 1] on the CPU.
 
@@ -67,8 +73,7 @@ class Images:
 
     def pil(self) -> list[Image.Image]:
         """One 8-bit PIL image each, modes RGB or L."""
-        array = (self.tensor * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return [Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item) for item in array]
+        return to_pil(self.tensor)
 
     def grid(self, columns: int | None = None, gap: int = 2) -> Image.Image:
         """All images in one picture, row by row. Without `columns` it is as square as possible.
