@@ -75,18 +75,23 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], flush: bool = True) -> None:
     """Call `write(temporary path)`, then move the result to `path`. If anything fails, the old file stays as it was.
 
     The temporary file has the same suffix, because image writers take the format from it.
+    flush: whether the file is on the disk when this returns. Who writes many files says False, and calls `fsync` on their
+    folder behind the last one. A killed process leaves only complete files then, too. A machine that loses its power may
+    lose the last few: the system writes them within about half a minute.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}"
     try:
         write(temporary)
-        fsync(temporary)
+        if flush:
+            fsync(temporary)
         os.replace(temporary, path)
-        fsync(path.parent)
+        if flush:
+            fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -178,17 +178,12 @@ def translate(
 
 def _check_out(out: Path, force: bool, numbers: range) -> None:
     """InputError, before any work is done, if `out` cannot be written or would overwrite a file."""
-    from zoo.images.write import SUFFIXES
+    from zoo.images.write import is_folder
 
-    if not out.suffix or out.is_dir():
+    if is_folder(out):
         taken = [path for path in out.glob("*.png") if path.stem.isdecimal() and int(path.stem) in numbers]
-    elif out.suffix.lower() in SUFFIXES:
-        taken = [out] if out.exists() else []
     else:
-        raise InputError(
-            f"{out}: cannot write {out.suffix!r} files",
-            f"Give --out a file that ends in {', '.join(SUFFIXES)}, or a folder.",
-        )
+        taken = [out] if out.exists() else []
     if taken and not force:
         raise InputError(f"{min(taken)} exists already", "Give another --out, or give --force to overwrite it.")
 

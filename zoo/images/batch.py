@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.images.write import SUFFIXES, write
+from zoo.images.write import is_folder, write, write_all
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -107,19 +107,15 @@ class Images:
     def save(self, path: str | Path, columns: int | None = None) -> Path:
         """Write a grid to a .png, .jpg or .webp file. A path without a suffix is a folder for one PNG file per image.
 
-        Returns the path. PNG files hold `info` as text. An existing file is replaced only when the new one is complete.
-        InputError for another suffix, or for an image that is too large for the format.
+        Returns the path. Every file holds `info`; `zoo.images.write` says how, and what JPEG loses. An existing file is
+        replaced only when the new one is complete. InputError for another suffix, unless it is that of a folder which is
+        there, and for an image that is too large for the format. OSError for a file that cannot be written; of many, it
+        says how many were written before.
         """
         path = Path(path)
-        if not path.suffix or path.is_dir():
-            for number, picture in zip(self._numbers, self.pil(), strict=True):
-                write(picture, path / f"{number:05d}.png", self.info | {"index": str(number)})
-            return path
-        if path.suffix.lower() not in SUFFIXES:
-            raise InputError(
-                f"{path}: cannot write {path.suffix!r} files", "Give a .png, .jpg or .webp file, or a folder."
-            )
-        if len(self) == 1:
+        if is_folder(path):
+            write_all(self.pil(), path, self._numbers, self.info)
+        elif len(self) == 1:
             write(self.pil()[0], path, self.info | {"index": str(self._numbers[0])})
         else:
             write(self.grid(columns), path, self.info)

@@ -34,7 +34,7 @@ BASE_BYTES = 64 << 20
 def _heif(file: io.BytesIO) -> ImageFile.ImageFile:
     from pillow_heif import HeifImageFile
 
-    opened: ImageFile.ImageFile = HeifImageFile(file)
+    opened: ImageFile.ImageFile = HeifImageFile(file)  # type: ignore[no-untyped-call,unused-ignore]
     return opened
 
 
@@ -124,8 +124,7 @@ def decode_image(data: bytes, where: str, need: int | None = None) -> Image.Imag
     with refusing(where):
         kind = next((kind for kind in FORMATS if kind.begins(data[:128])), None)
         if kind is None:
-            names = [kind.name for kind in FORMATS]
-            raise FormatError(f"{where}: not a {', '.join(names[:-1])} or {names[-1]} image")
+            raise FormatError(f"{where}: {_unknown(data)}")
         if kind.extra:
             require(kind.extra, f"{where}: to read {kind.name}")
         essence = kind.essence(data)
@@ -136,6 +135,16 @@ def decode_image(data: bytes, where: str, need: int | None = None) -> Image.Imag
                 picture.draft(None, (need, need))
             picture.load()
             return _turned(picture, essence.orientation)
+
+
+def _unknown(data: bytes) -> str:
+    """What a file is that is no image."""
+    if not data:
+        return "the file is empty"
+    if data.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS in place of the image; 'git lfs pull' fetches it"
+    names = [kind.name for kind in FORMATS]
+    return f"not a {', '.join(names[:-1])} or {names[-1]} image"
 
 
 def upright(picture: Image.Image, where: str) -> Image.Image:
@@ -181,7 +190,7 @@ def check_size(size: tuple[int, int], where: str) -> None:
     if size[0] * size[1] > max_pixels():
         raise InputError(
             f"{where}: {size[0]}x{size[1]} pixels are more than the {max_pixels():,} that may be read",
-            f"Make the image smaller first, or allow more: ZOO_MAX_PIXELS={size[0] * size[1]}",
+            "Make the image smaller first, or set the variable ZOO_MAX_PIXELS to a larger number.",
         )
 
 

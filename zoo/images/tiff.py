@@ -49,7 +49,7 @@ class _Walk:
             where = inline if size <= (8 if self.big else 4) else unpack_from(self.order + offset, self.data, inline)[0]
             if kind in LETTERS and many:
                 self._meet(tag, unpack_from(f"{self.order}{many}{LETTERS[kind]}", self.data, where))
-        return start + count * width
+        return int(start + count * width)
 
     def _count(self, size: int, numbers: int) -> None:
         self.size, self.numbers = self.size + size, self.numbers + numbers
