@@ -79,9 +79,9 @@ def write_atomically(path: Path, write: Callable[[Path], object], flush: bool = 
     """Call `write(temporary path)`, then move the result to `path`. If anything fails, the old file stays as it was.
 
     The temporary file has the same suffix, because image writers take the format from it.
-    flush: whether the file is on the disk when this returns. Who writes many files says False, and calls `fsync` on their
-    folder behind the last one. A killed process leaves only complete files then, too. A machine that loses its power may
-    lose the last few: the system writes them within about half a minute.
+    flush: whether the file is on the disk when this returns. Who writes many files says False, and calls `fsync` on
+    their folder once, at the end. A killed process leaves only complete files then, too. But if the machine loses its
+    power soon after, files may be cut short.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}"

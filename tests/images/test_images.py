@@ -1,6 +1,7 @@
 """Pictures out, and the one door for pictures in."""
 
 import io
+import json
 import os
 import warnings
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from specimens import flat, jpeg_with, one_bit, saved
 from torch import Tensor
 
@@ -176,11 +177,52 @@ def test_a_png_tells_where_it_came_from(tmp_path: Path) -> None:
         assert one.info == info | {"index": "4"}
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a.tiff", "a.bmp", "a.npy"])
+@pytest.mark.parametrize("name", ["a.gif", "a.tiff", "a.bmp", "a.npy", "faces.v2"])
 def test_a_suffix_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"cannot write '\.\w+' files\n.*\.png"):
+    with pytest.raises(InputError, match=rf"cannot write '\.\w+' files\n.*\.png.*mkdir .*{name}"):
         Images(SIX).save(tmp_path / name)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_there_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "faces.v2").mkdir()
+    Images(SIX[:1]).save(tmp_path / "faces.v2")
+    assert os.listdir(tmp_path / "faces.v2") == ["00000.png"]
+
+
+def test_the_standard_output_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"pictures cannot be written to the standard output\n.*\.png.*or a folder"):
+        Images(SIX).save("-")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "largest"), [("a.png", 0), ("a.webp", 0), ("a.jpg", 20)])
+def test_every_format_says_where_it_came_from_and_keeps_the_values(tmp_path: Path, name: str, largest: int) -> None:
+    info = {"model": "dcgan-x", "seed": "7", "label": "Größe 東"}
+    noise = Images(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), info, start=3)
+    noise.save(tmp_path / name)
+    with Image.open(tmp_path / name) as picture:
+        found = np.array(picture.convert("RGB")).astype(int)
+        comment = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
+        told = picture.info if name == "a.png" else json.loads(comment.removeprefix(b"ASCII\0\0\0"))
+    assert told == info | {"index": "3"}
+    assert np.abs(found - np.array(noise.pil()[0])).max() <= largest
+
+
+def test_a_folder_is_flushed_to_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr("zoo.files.fsync", flushed.append)
+    monkeypatch.setattr("zoo.images.write.fsync", flushed.append)
+    Images(SIX).save(tmp_path / "each")
+    assert flushed == [tmp_path / "each"]
+
+
+def test_a_file_that_cannot_be_written_is_named_with_how_many_are(tmp_path: Path) -> None:
+    (tmp_path / "00004.png").mkdir()
+    with pytest.raises(OSError, match=r"00004\.png: cannot be written: Is a directory; 4 images before it are written"):
+        Images(SIX).save(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [f"{number:05d}.png" for number in range(5)]
 
 
 def test_a_picture_larger_than_its_format_allows_is_refused(tmp_path: Path) -> None:
@@ -246,6 +288,14 @@ WAYS: dict[str, Callable[[Image.Image, Path], Any]] = {
     "array of another byte order": lambda picture, files: np.array(picture).astype(">i2"),
     "array of floats": lambda picture, files: np.array(picture) / 255,
     "array of long floats": lambda picture, files: np.array(picture).astype(np.longdouble) / 255,
+    "array of 16 bits": lambda picture, files: np.array(picture).astype(np.uint16) * 257,
+    "array of 16 bits of another byte order": lambda picture, files: np.array(picture).astype(">u2") * 257,
+    "array that is read-only": lambda picture, files: np.asarray(picture),
+    "array with transparency": lambda picture, files: np.array(picture.convert("RGBA")),
+    "tensor with transparency": lambda picture, files: unit(picture.convert("RGBA")),
+    "tensor of 16 bits": lambda picture, files: torch.from_numpy(np.array(picture).astype(np.uint16) * 257).permute(
+        2, 0, 1
+    ),
     "tensor": lambda picture, files: torch.from_numpy(np.array(picture)).permute(2, 0, 1),
     "tensor of floats": lambda picture, files: unit(picture)[None],
     "tensor with a gradient": lambda picture, files: unit(picture).requires_grad_(),
@@ -260,6 +310,16 @@ def test_every_way_of_giving_an_image_gives_the_same_input(
     x = prepare(way(picture, files), PLAIN)
     assert (x.shape, x.dtype, x.requires_grad) == ((1, 3, 16, 16), torch.float32, False)
     assert torch.equal(x, prepare(picture, PLAIN))
+
+
+@pytest.mark.parametrize("size", [16, 24], ids=["of the card's size", "of another size"])
+def test_an_array_is_taken_as_the_png_of_the_same_values(tmp_path: Path, size: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (size, size, 4), np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert (prepare(values, PLAIN) - prepare(tmp_path / "a.png", PLAIN)).abs().max() < 1e-6
+    grey = np.random.default_rng(0).integers(0, 65_536, (size, size), np.uint16)
+    Image.fromarray(grey).save(tmp_path / "b.png")
+    assert (prepare(grey, GREY) - prepare(tmp_path / "b.png", GREY)).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_a_jpeg_is_close_to_its_picture(picture: Image.Image, files: Path) -> None:

@@ -107,10 +107,10 @@ class Images:
     def save(self, path: str | Path, columns: int | None = None) -> Path:
         """Write a grid to a .png, .jpg or .webp file. A path without a suffix is a folder for one PNG file per image.
 
-        Returns the path. Every file holds `info`; `zoo.images.write` says how, and what JPEG loses. An existing file is
-        replaced only when the new one is complete. InputError for another suffix, unless it is that of a folder which is
-        there, and for an image that is too large for the format. OSError for a file that cannot be written; of many, it
-        says how many were written before.
+        Returns the path. Files hold `info`: PNG as texts, JPEG and WebP as JSON in the EXIF field UserComment. PNG and
+        WebP keep every 8-bit value. An existing file is replaced only when the new one is complete. InputError for
+        another suffix, unless there is a folder of that name, and for an image that is too large for the format.
+        OSError for a file that cannot be written; in a folder, it says how many were written before.
         """
         path = Path(path)
         if is_folder(path):

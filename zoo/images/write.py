@@ -35,8 +35,8 @@ _PLACES = f"Give a file that ends in {', '.join(SUFFIXES)}, or a folder."
 def write(picture: Image.Image, path: Path, info: Mapping[str, str], flush: bool = True) -> None:
     """Write a picture, and what `info` says of it, in the format of the suffix.
 
-    PNG and WebP keep every value. JPEG has quality 95 and all pixels' colours (4:4:4). PNG holds `info` as texts. JPEG and
-    WebP hold it as JSON in the EXIF field UserComment, behind its first 8 bytes, which name the encoding.
+    PNG and WebP keep every value. JPEG has quality 95 and a colour for each pixel (4:4:4). PNG holds `info` as texts.
+    JPEG and WebP hold it as JSON in the EXIF field UserComment, behind its first 8 bytes, which name the encoding.
     flush: see `write_atomically`. Raises InputError for a picture that is too large for the format, and OSError.
     """
     kind = SUFFIXES[path.suffix.lower()]
