@@ -148,7 +148,7 @@ def sample(
 def translate(
     ctx: typer.Context,
     name: Card,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="One or more PNG, JPEG or WebP files.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="One or more image files.")],
     out: Annotated[Path, typer.Option(metavar="PATH", help=PICTURE)],
     prepared: Annotated[
         bool,

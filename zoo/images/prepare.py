@@ -157,14 +157,15 @@ def crop_and_resize(picture: Image.Image, preparation: Preparation) -> "npt.NDAr
     side = max(1, round(min(picture.size) * preparation.crop))
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     box = (left, top, left + side, top + side)
-    factor = side // (KEPT * preparation.size)
+    factor = max(1, side // (KEPT * preparation.size))
     # Cropped first, not by `box=` of resize: that would let the filter see across the edge of the square.
     # A large square is first reduced to means of blocks, which takes less time and memory.
     square = picture.reduce(factor, box) if factor > 1 else picture.crop(box)
     if square.mode == "RGBA":
         square = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square)
     square = square.convert(preparation.mode)
-    square = square.resize((preparation.size, preparation.size), Image.Resampling.LANCZOS)
+    whole = (0, 0, side / factor, side / factor)  # the last blocks may be narrower than the others
+    square = square.resize((preparation.size, preparation.size), Image.Resampling.LANCZOS, whole)
     array: npt.NDArray[np.uint8] = np.array(square, dtype=np.uint8)
     return array.reshape(preparation.size, preparation.size, -1)
 

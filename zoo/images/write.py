@@ -46,12 +46,7 @@ def write(picture: Image.Image, path: Path, info: Mapping[str, str], flush: bool
             f"{path}: {size} pixels; a {kind} file may have at most {LONGEST[kind]} on a side",
             "Save to a .png file or to a folder.",
         )
-    options: dict[str, Any] = {
-        "PNG": lambda: {"pnginfo": _text(info)},
-        "JPEG": lambda: {"quality": 95, "subsampling": 0, "exif": _exif(info)},
-        "WEBP": lambda: {"lossless": True, "exif": _exif(info)},
-    }[kind]()
-    write_atomically(path, lambda temporary: picture.save(temporary, kind, **options), flush)
+    write_atomically(path, lambda temporary: picture.save(temporary, kind, **_options(kind, info)), flush)
 
 
 def write_all(pictures: Iterable[Image.Image], folder: Path, numbers: Iterable[int], info: Mapping[str, str]) -> None:
@@ -70,6 +65,13 @@ def write_all(pictures: Iterable[Image.Image], folder: Path, numbers: Iterable[i
         written += 1
     if written:
         fsync(folder)
+
+
+def _options(kind: str, info: Mapping[str, str]) -> dict[str, Any]:
+    """What Pillow is told beside the picture."""
+    if kind == "PNG":
+        return {"pnginfo": _text(info)}
+    return {"exif": _exif(info)} | ({"lossless": True} if kind == "WEBP" else {"quality": 95, "subsampling": 0})
 
 
 def _text(info: Mapping[str, str]) -> PngImagePlugin.PngInfo:
