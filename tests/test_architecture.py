@@ -42,7 +42,7 @@ INSIDE = {
     "family": ("conditions", "config", "fields", "spec", "hookspecs", "registry"),
     "card": ("names", "config", "weights", "facts"),
     "data": ("cache", "decode", "source", "batches"),
-    "images": ("write", "batch", "stream", "read", "prepare"),
+    "images": ("structure", "tiff", "boxes", "write", "batch", "stream", "read", "prepare"),
     "hub": ("client", "signing", "download", "upload", "places"),
     "scaffold": ("package",),
     "training": (

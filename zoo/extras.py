@@ -8,6 +8,7 @@ from zoo.errors import MissingExtraError
 EXTRAS = {
     "demo": ("gradio",),
     "evaluate": ("datasets", "timm", "torch_fidelity", "torchmetrics"),
+    "heic": ("pillow_heif",),
     "train": ("accelerate", "datasets", "tensorboard", "timm"),
 }
 """Packages by extra, by the names they are imported by; pyproject.toml holds the same by the names they install by."""

@@ -85,8 +85,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def atomically(path: Path, flush: bool = True) -> Iterator[Path]:
     """A temporary path to write to. It becomes `path` when all is written; if anything fails, the old file stays.
 
-    The temporary file has the same suffix, because image writers take the format from it. flush: whether file and
-    folder are flushed to the disk. Whoever writes many files into one folder flushes the folder once, at the end.
+    The temporary file has the same suffix, because image writers take the format from it. flush: whether the file is on
+    the disk at the end. Whoever writes many files says False, and flushes their folder once. A killed process leaves
+    only complete files then, too. But if the machine loses its power soon after, files may be cut short.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}"

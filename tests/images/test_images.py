@@ -3,19 +3,16 @@
 import io
 import json
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Isolated
-from PIL import Image
+from PIL import ExifTags, Image
+from specimens import flat, jpeg_with, one_bit, saved
 from torch import Tensor
 
 from zoo import FormatError, Images, InputError, NotFoundError, Preparation, ZooError
@@ -180,11 +177,52 @@ def test_a_png_tells_where_it_came_from(tmp_path: Path) -> None:
         assert one.info == info | {"index": "4"}
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a.tiff", "a.bmp", "a.npy"])
+@pytest.mark.parametrize("name", ["a.gif", "a.tiff", "a.bmp", "a.npy", "faces.v2"])
 def test_a_suffix_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"cannot write '\.\w+' files\n.*\.png"):
+    with pytest.raises(InputError, match=rf"cannot write '\.\w+' files\n.*\.png.*mkdir .*{name}"):
         Images(SIX).save(tmp_path / name)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_there_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "faces.v2").mkdir()
+    Images(SIX[:1]).save(tmp_path / "faces.v2")
+    assert os.listdir(tmp_path / "faces.v2") == ["00000.png"]
+
+
+def test_the_standard_output_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"pictures cannot be written to the standard output\n.*\.png.*or a folder"):
+        Images(SIX).save("-")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "largest"), [("a.png", 0), ("a.webp", 0), ("a.jpg", 20)])
+def test_every_format_says_where_it_came_from_and_keeps_the_values(tmp_path: Path, name: str, largest: int) -> None:
+    info = {"model": "dcgan-x", "seed": "7", "label": "Größe 東"}
+    noise = Images(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), info, start=3)
+    noise.save(tmp_path / name)
+    with Image.open(tmp_path / name) as picture:
+        found = np.array(picture.convert("RGB")).astype(int)
+        comment = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
+        told = picture.info if name == "a.png" else json.loads(comment.removeprefix(b"ASCII\0\0\0"))
+    assert told == info | {"index": "3"}
+    assert np.abs(found - np.array(noise.pil()[0])).max() <= largest
+
+
+def test_a_folder_is_flushed_to_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr("zoo.files.fsync", flushed.append)
+    monkeypatch.setattr("zoo.images.write.fsync", flushed.append)
+    Images(SIX).save(tmp_path / "each")
+    assert flushed == [tmp_path / "each"]
+
+
+def test_a_file_that_cannot_be_written_is_named_with_how_many_are(tmp_path: Path) -> None:
+    (tmp_path / "00004.png").mkdir()
+    with pytest.raises(OSError, match=r"00004\.png: cannot be written: Is a directory; 4 images before it are written"):
+        Images(SIX).save(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [f"{number:05d}.png" for number in range(5)]
 
 
 def test_a_picture_larger_than_its_format_allows_is_refused(tmp_path: Path) -> None:
@@ -250,6 +288,14 @@ WAYS: dict[str, Callable[[Image.Image, Path], Any]] = {
     "array of another byte order": lambda picture, files: np.array(picture).astype(">i2"),
     "array of floats": lambda picture, files: np.array(picture) / 255,
     "array of long floats": lambda picture, files: np.array(picture).astype(np.longdouble) / 255,
+    "array of 16 bits": lambda picture, files: np.array(picture).astype(np.uint16) * 257,
+    "array of 16 bits of another byte order": lambda picture, files: np.array(picture).astype(">u2") * 257,
+    "array that is read-only": lambda picture, files: np.asarray(picture),
+    "array with transparency": lambda picture, files: np.array(picture.convert("RGBA")),
+    "tensor with transparency": lambda picture, files: unit(picture.convert("RGBA")),
+    "tensor of 16 bits": lambda picture, files: torch.from_numpy(np.array(picture).astype(np.uint16) * 257).permute(
+        2, 0, 1
+    ),
     "tensor": lambda picture, files: torch.from_numpy(np.array(picture)).permute(2, 0, 1),
     "tensor of floats": lambda picture, files: unit(picture)[None],
     "tensor with a gradient": lambda picture, files: unit(picture).requires_grad_(),
@@ -264,6 +310,16 @@ def test_every_way_of_giving_an_image_gives_the_same_input(
     x = prepare(way(picture, files), PLAIN)
     assert (x.shape, x.dtype, x.requires_grad) == ((1, 3, 16, 16), torch.float32, False)
     assert torch.equal(x, prepare(picture, PLAIN))
+
+
+@pytest.mark.parametrize("size", [16, 24], ids=["of the card's size", "of another size"])
+def test_an_array_is_taken_as_the_png_of_the_same_values(tmp_path: Path, size: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (size, size, 4), np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert (prepare(values, PLAIN) - prepare(tmp_path / "a.png", PLAIN)).abs().max() < 1e-6
+    grey = np.random.default_rng(0).integers(0, 65_536, (size, size), np.uint16)
+    Image.fromarray(grey).save(tmp_path / "b.png")
+    assert (prepare(grey, GREY) - prepare(tmp_path / "b.png", GREY)).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_a_jpeg_is_close_to_its_picture(picture: Image.Image, files: Path) -> None:
@@ -310,10 +366,6 @@ def test_binary_cards_cut_at_one_half() -> None:
 
 
 # Modes, depths and orientation.
-
-
-def flat(mode: str, colour: Any, size: int = 20) -> Image.Image:
-    return Image.new(mode, (size, size), colour)
 
 
 def test_grey_and_colour_are_converted_to_what_the_card_takes() -> None:
@@ -422,18 +474,24 @@ def test_the_photograph_of_a_phone_s_multi_picture_file_is_read(tmp_path: Path, 
         (torch.full((3, 20, 20), 256), "must lie in 0 to 255, found 256 to 256"),
         (np.full((20, 20, 3), -1), "must lie in 0 to 255, found -1 to -1"),
         (np.full((20, 20, 3), 2**64 - 1, np.uint64), "must lie in 0 to 255"),
-        (torch.zeros(20, 20, 3), r"found shape \(1, 20, 20, 3\)"),
-        (torch.zeros(20, 20), r"found shape \(1, 20, 20\)"),
-        (torch.zeros(()), r"found shape \(1,\)"),
+        (torch.zeros(20, 20, 3), r"found shape \(20, 20, 3\)\n .* last\. .* x\.permute\(2, 0, 1\)$"),
+        (torch.zeros(9, 20, 20, 3), r"found shape \(9, 20, 20, 3\)\n .* x\.permute\(0, 3, 1, 2\)$"),
+        (torch.zeros(20, 20), r"found shape \(20, 20\)\n .* For grey images: x\[None\]$"),
+        (torch.zeros(9, 20, 20), r"found shape \(9, 20, 20\)\n .* For grey images: x\[:, None\]$"),
+        (torch.zeros(9, 2, 20, 20), r"found shape \(9, 2, 20, 20\)$"),
+        (torch.zeros(()), r"found shape \(\)$"),
         (torch.zeros(1, 1, 3, 20, 20), r"found shape"),
         (torch.zeros(0, 3, 16, 16), r"found shape \(0, 3, 16, 16\)"),
-        (torch.zeros(3, 0, 20), "20x0 pixels; expected 1 to 4096"),
-        (torch.zeros(1, 1, 5000), "5000x1 pixels; expected 1 to 4096"),
+        (torch.zeros(3, 0, 20), "20x0 pixels; expected 1 to 65535"),
+        (torch.zeros(1, 1, 70000), "70000x1 pixels; expected 1 to 65535"),
         (torch.zeros(3, 20, 20, dtype=torch.complex64), "cannot read an image from Tensor"),
-        (np.zeros((3, 20, 20)), r"found shape \(1, 20, 3, 20\)"),
+        (np.zeros((3, 20, 20)), r"found shape \(3, 20, 20\)\n .* first\. .* x\.transpose\(1, 2, 0\)$"),
+        (np.zeros((9, 3, 20, 20)), r"found shape \(9, 3, 20, 20\)\n .* x\.transpose\(0, 2, 3, 1\)$"),
+        (np.zeros((9, 20, 20)), r"found shape \(9, 20, 20\)\n .* For grey images: x\[\.\.\., None\]$"),
+        (np.full((20, 20), -1, np.int16), "must lie in 0 to 255, found -1 to -1"),
         (np.array(["a.png"]), "expected numbers"),
-        (np.zeros(4), "expected numbers"),
-        (Image.new("L", (5000, 1)), "5000x1 pixels; expected 1 to 4096"),
+        (np.zeros(4), r"found shape \(4,\)$"),
+        (Image.new("L", (70000, 1)), "70000x1 pixels; expected 1 to 65535"),
         (b"\x89PNG", "cannot read an image from bytes"),
         ({"image": 1}, "cannot read an image from dict"),
         (None, "cannot read an image from NoneType"),
@@ -461,58 +519,26 @@ def test_the_home_folder_may_be_written_as_a_tilde(files: Path, monkeypatch: pyt
     assert torch.equal(prepare("~/a.png", PLAIN), prepare(files / "a.png", PLAIN))
 
 
-def saved(kind: str, *more: Image.Image, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    options |= {"save_all": True, "append_images": list(more)} if more else {}
-    Image.linear_gradient("L").convert("RGB").resize((20, 20)).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_with(extra: bytes) -> bytes:
-    """A small PNG with chunks after its header."""
-    data = saved("PNG")
-    return data[:33] + extra + data[33:]
-
-
-def one_bit(side: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("1", (side, side)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def webp_claiming(side: int) -> bytes:
-    """The header of a lossless WebP of that size, with next to nothing behind it."""
-    data = b"\x2f" + struct.pack("<I", (side - 1) | ((side - 1) << 14)) + bytes(21)
-    return b"RIFF" + struct.pack("<I", len(data) + 12) + b"WEBPVP8L" + struct.pack("<I", len(data)) + data
-
-
-def gif_bomb() -> bytes:
-    return saved("GIF", *[flat("RGB", (i, 0, 0)) for i in range(100)])
-
-
 BROKEN: dict[str, Callable[[], bytes]] = {
     "nothing": lambda: b"",
+    "a pointer of Git LFS": lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
     "text": lambda: b"<html>404 not found</html>",
-    "TIFF": lambda: saved("TIFF"),
-    "BMP": lambda: saved("BMP"),
     "SVG": lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>',
     "PostScript": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     "half a PNG": lambda: saved("PNG")[:-60],
     "half a JPEG": lambda: saved("JPEG", quality=100)[:-200],
     "half a WebP": lambda: saved("WEBP")[:-20],
+    "half a BMP": lambda: saved("BMP")[:-60],
+    "half a TIFF": lambda: saved("TIFF")[:-60],
+    "half a GIF": lambda: saved("GIF")[:-60],
+    "half an AVIF": lambda: saved("AVIF")[:-60],
+    "a JPEG with something between its parts": lambda: jpeg_with(b"\0"),
     "a PNG with a broken checksum": lambda: saved("PNG").replace(b"IDAT", b"IDAT\0", 1),
-    "an animated PNG": lambda: saved("PNG", flat("RGB", "red")),
-    "an animated WebP": lambda: saved("WEBP", flat("RGB", "red")),
-    "an animated GIF": lambda: saved("GIF", flat("RGB", "red")),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_is_no_still_picture_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(BROKEN[name]())
     with pytest.raises(FormatError, match=str(path)):
@@ -530,80 +556,50 @@ def test_one_bad_image_in_a_list_is_named(tmp_path: Path, files: Path) -> None:
         prepare([files / "a.png", tmp_path / "bad.png"], PLAIN)
 
 
-@cache
-def inflates() -> bytes:
-    """64 MB of zeros in 64 kB."""
-    return zlib.compress(bytes(64 << 20), 1)
-
-
-BOMBS: dict[str, Callable[[], bytes]] = {
-    "67 million pixels in 8 kB of PNG": lambda: one_bit(8192),
-    "268 million pixels in a WebP header": lambda: webp_claiming(16383),
-    "64 MB in a zTXt chunk": lambda: png_with(chunk(b"zTXt", b"comment\0\0" + inflates())),
-    "64 MB in an iTXt chunk": lambda: png_with(chunk(b"iTXt", b"comment\0\1\0\0\0" + inflates())),
-    "64 MB in a colour profile": lambda: png_with(chunk(b"iCCP", b"profile\0\0" + inflates())),
-    "a GIF of 101 frames": gif_bomb,
-    "FITS": lambda: b"SIMPLE  =                    T / a compressed image bomb".ljust(2880) + inflates(),
-    "a GIF that is a PNG as well": lambda: b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0" + saved("PNG"),
-    "a PDF that is a JPEG as well": lambda: b"%PDF-1.7\n" + saved("JPEG"),
-}
-
-MEASURE = """
-import json, sys, time
-from pathlib import Path
-from zoo import Preparation, ZooError
-from zoo.images.prepare import prepare
-
-def memory(key):  # VmRSS: now, VmHWM: the most since it was reset; in kB
-    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(key))) << 10
-
-def attempt(path):
-    Path("/proc/self/clear_refs").write_text("5")
-    before, started = memory("VmRSS"), time.process_time()
-    try:
-        prepare(path, Preparation(size=16))
-        outcome = "accepted"
-    except ZooError as error:
-        outcome = str(error)
-    return [path.name, outcome, time.process_time() - started, memory("VmHWM") - before]
-
-root = Path(sys.argv[1])
-warm = [attempt(root / name) for name in ("honest", "text")]
-print(json.dumps([attempt(root / name) for name in json.loads(sys.argv[2])]))
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory where Linux keeps it")
-def test_bombs_are_refused_fast_and_in_little_memory(tmp_path: Path, isolated: Isolated) -> None:
-    (tmp_path / "honest").write_bytes(saved("PNG"))
-    (tmp_path / "text").write_text("no picture")
-    for name, make in BOMBS.items():
-        (tmp_path / name).write_bytes(make())
-    for name, outcome, seconds, growth in isolated(MEASURE, str(tmp_path), json.dumps(list(BOMBS))):
-        print(f"{seconds * 1000:7.2f} ms {growth / 2**20:6.2f} MB  {name}: {outcome}")
-        assert str(tmp_path / name) in outcome
-        assert seconds < 0.5
-        assert growth < 20 << 20
-
-
 def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(FormatError, match=rf"{1 << 40} bytes; an input image may have at most"):
+    with pytest.raises(
+        FormatError, match=r"1,099,511,627,776 bytes; a file of at most 200,000,000 pixels may have 1,667,108,864"
+    ):
         prepare(path, PLAIN)
 
 
-def test_the_largest_picture_allowed_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(one_bit(4096))
-    assert prepare(tmp_path / "a.png", PLAIN).max() == 0
+def test_a_file_of_few_pixels_may_not_have_any_number_of_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(saved("PNG") + bytes(65 << 20))
+    with pytest.raises(FormatError, match="a file of at most 400 pixels may have 67,112,064"):
+        prepare(tmp_path / "a.png", PLAIN)
+
+
+def test_the_limit_of_pixels_is_said_and_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    flat("L", 0, 100).save(path)
+    monkeypatch.setenv("ZOO_MAX_PIXELS", "9999")
+    with pytest.raises(InputError, match=r"(?s)a.png: 100x100 pixels are more than the 9,999 .*set .*ZOO_MAX_PIXELS"):
+        prepare(path, PLAIN)
+    monkeypatch.setenv("ZOO_MAX_PIXELS", "10000")
+    assert prepare(path, PLAIN).max() == 0
+    monkeypatch.setenv("ZOO_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="ZOO_MAX_PIXELS is 'many'"):
+        prepare(path, PLAIN)
+
+
+def test_a_picture_larger_than_pillow_s_own_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(one_bit(200))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / "a.png")
+    assert prepare(tmp_path / "a.png", Preparation(size=2)).max() == 0
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_every_cut_and_many_flips_of_a_picture_give_a_picture_or_a_refusal(tmp_path: Path) -> None:
     draws = np.random.default_rng(0)
     path, refused = tmp_path / "a", 0
-    for data in (saved("PNG"), saved("JPEG"), saved("WEBP")):
-        for _ in range(150):
+    for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"):
+        data = saved(kind)
+        for _ in range(40):
             broken = bytearray(data)
             for _ in range(draws.integers(1, 5)):
                 broken[draws.integers(len(broken))] = draws.integers(256)
@@ -611,7 +607,7 @@ def test_every_cut_and_many_flips_of_a_picture_give_a_picture_or_a_refusal(tmp_p
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # Pillow's, of EXIF data that it reads all the same
                 refused += not readable(path)
-    assert 50 < refused < 450
+    assert 28 < refused < 280
 
 
 def readable(path: Path) -> bool:
@@ -619,11 +615,3 @@ def readable(path: Path) -> bool:
         return prepare(path, PLAIN).shape == (1, 3, 16, 16)
     except ZooError:
         return False
-
-
-def test_reading_a_hostile_file_leaves_the_limits_of_pillow_as_they_were(tmp_path: Path) -> None:
-    before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
-    (tmp_path / "a.png").write_bytes(one_bit(8192))
-    with pytest.raises(InputError, match="8192x8192 pixels"):
-        prepare(tmp_path / "a.png", PLAIN)
-    assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before

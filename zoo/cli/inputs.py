@@ -42,7 +42,7 @@ def find_pictures(given: Sequence[str], out: Path | None) -> list[Picture]:
             top = Path(path.resolve().name if len(given) > 1 else "")
             below = [file for file in _below(path) if not (out and _within(file, out))]
             if not below:
-                raise InputError(f"{path} holds no picture", f"A picture's name ends in {', '.join(_suffixes())}.")
+                raise InputError(f"{path} holds no picture", "A picture's name ends in .png, .jpg, .webp or the like.")
             found += [(file, top / file.relative_to(path)) for file in below]
         elif path.exists():
             found.append((path, Path(path.name)))
@@ -60,7 +60,9 @@ def _within(file: Path, out: Path) -> bool:
 
 def _below(top: Path) -> Iterator[Path]:
     """The pictures in a folder and the folders in it. A linked folder is followed once."""
-    suffixes, seen = _suffixes(), {os.path.realpath(top)}
+    from zoo.images.read import SUFFIXES
+
+    seen = {os.path.realpath(top)}
     for base, folders, files in os.walk(top, followlinks=True):
         fresh = []
         for name in sorted(folders):
@@ -70,15 +72,7 @@ def _below(top: Path) -> Iterator[Path]:
                 fresh.append(name)
         folders[:] = fresh
         shown = (name for name in sorted(files) if not name.startswith("."))
-        yield from (Path(base, name) for name in shown if Path(name).suffix.lower() in suffixes)
-
-
-def _suffixes() -> list[str]:
-    from PIL import Image
-
-    from zoo.images.read import FORMATS
-
-    return [suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS]
+        yield from (Path(base, name) for name in shown if Path(name).suffix.lower() in SUFFIXES)
 
 
 def _results(names: Sequence[Path]) -> list[str]:

@@ -25,8 +25,10 @@ TABLES = (".csv", ".npy")
 
 
 def is_folder(out: Path) -> bool:
-    """Whether pictures are written into a folder, one file each."""
-    return not out.suffix or out.is_dir()
+    """Whether pictures are written into a folder, one file each. InputError if `out` cannot be written."""
+    from zoo.images.write import is_folder
+
+    return (out.suffix.lower() not in MANY or out.is_dir()) and is_folder(out)
 
 
 def check_pictures(out: Path, names: Iterable[str], force: bool, skip: bool) -> set[str]:
@@ -34,12 +36,10 @@ def check_pictures(out: Path, names: Iterable[str], force: bool, skip: bool) -> 
 
     InputError if `out` cannot be written, or would overwrite a file and neither `force` nor `skip` was given.
     """
-    from zoo.images.write import SUFFIXES
-
     if not is_folder(out):
         if skip:
             raise InputError("--skip-existing works only with a folder", f"{out} is one file. Leave the option out.")
-        _check_file(out, (*SUFFIXES, *MANY), force, ", or a folder")
+        _check_free(out, force)
         return set()
     taken = {name for name in names if (out / name).exists()}
     if taken and not (force or skip):
@@ -50,13 +50,13 @@ def check_pictures(out: Path, names: Iterable[str], force: bool, skip: bool) -> 
 def check_table(out: Path | None, force: bool) -> None:
     """The same for a table."""
     if out is not None:
-        _check_file(out, TABLES, force, "")
+        if out.suffix.lower() not in TABLES:
+            found = f"cannot write {out.suffix!r} files" if out.suffix else "a table needs a suffix"
+            raise InputError(f"{out}: {found}", f"Give --out a file that ends in {', '.join(TABLES)}.")
+        _check_free(out, force)
 
 
-def _check_file(out: Path, suffixes: Sequence[str], force: bool, other: str) -> None:
-    if out.suffix.lower() not in suffixes:
-        found = f"cannot write {out.suffix!r} files" if out.suffix else "a table needs a suffix"
-        raise InputError(f"{out}: {found}", f"Give --out a file that ends in {', '.join(suffixes)}{other}.")
+def _check_free(out: Path, force: bool) -> None:
     if out.exists() and not force:
         raise _exists(out, "--force to overwrite it")
 

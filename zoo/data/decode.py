@@ -1,7 +1,8 @@
 """Decodes and checks the images of a data set, each once. After that they are in the cache."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor
 
 from zoo.data import cache
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, MissingExtraError, ZooError
 from zoo.family.spec import Preparation
-from zoo.images.prepare import crop_and_resize
+from zoo.images.prepare import crop_and_resize, needed
 from zoo.images.read import decode_image
 
-DECODING = 1
+DECODING = 2
 """Version of the decoding. Any change of the result needs a new number, so that no old images come from the cache."""
 
 
@@ -24,6 +25,27 @@ def state(folder: Path | None) -> str:
     """A text that changes whenever a file of a local folder changes. Empty for data of the Hub: they have a fingerprint
     of their own."""
     return "" if folder is None else cache.listing(folder)
+
+
+SHOWN = 10
+"""How many of the images that cannot be read an error names."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images, and which of them could not be read."""
+
+    images: Tensor
+    """uint8 (n, c, size, size). Those that could not be read are black."""
+    broken: Mapping[int, ZooError] = field(default_factory=dict)
+    """Their places in `images`, and what is wrong with each."""
+
+    @property
+    def kept(self) -> Tensor:
+        """int64: the places of all that could be read, in their order."""
+        whole = torch.ones(len(self.images), dtype=torch.bool)
+        whole[list(self.broken)] = False
+        return whole.nonzero().flatten()
 
 
 @dataclass(frozen=True)
@@ -41,25 +63,69 @@ class Decoder:
     progress: bool
 
     def images(self, column: str, picked: Tensor) -> Tensor:
-        """uint8 (n, c, size, size): the images of the rows with these numbers.
+        """uint8 (n, c, size, size): the images of the rows with these numbers. DataError if one of them cannot be read.
+
+        The error names the first ten of those, and counts the others.
+        """
+        decoded = self.decoded(column, picked)
+        if decoded.broken:
+            raise _complaint(list(decoded.broken.values()), len(picked), self.source)
+        return decoded.images
+
+    def decoded(self, column: str, picked: Tensor) -> Decoded:
+        """The images of the rows with these numbers. Those that cannot be read are named in the result.
 
         The cache may hold the images of the whole split, or those of just these rows. If it has neither, they are
-        decoded and stored.
+        decoded and stored. What could not be read is tried again at each start.
         """
-        side, channels = self.preparation.size, self.preparation.channels
         everything = len(picked) == len(self.rows)
-        found = cache.read(self._key(column, None), (len(self.rows), channels, side, side))
+        found = self._stored(self._key(column, None), len(self.rows))
         if found is not None:
-            return found if everything else found[picked]
-        name = self._key(column, None if everything else picked)
-        found = None if everything else cache.read(name, (len(picked), channels, side, side))
-        if found is not None:
-            return found
+            return Decoded(found if everything else found[picked])
         rows = self.rows if everything else self.rows.select(picked.tolist())
-        images = _decode(rows, column, self.preparation, self.source, self.progress)
+        name = self._key(column, None if everything else picked)
+        found = None if everything else self._stored(name, len(picked))
+        if found is not None:
+            return Decoded(found)
+        images, missing = (
+            self._stored(_part(name, "readable"), len(picked)),
+            cache.read(_part(name, "missing"), (len(picked),)),
+        )
+        if images is None or missing is None:
+            decoded = self._decode(rows, column, picked)
+        else:
+            places = missing.nonzero().flatten()
+            again = self._decode(rows.select(places.tolist()), column, picked[places])
+            images[places] = again.images
+            decoded = Decoded(images, {int(places[i]): error for i, error in again.broken.items()})
         if state(self.folder) == self.state:  # else files have changed, and it is not known which content was read
-            cache.write(name, images)
-        return images
+            self._store(name, decoded)
+        return decoded
+
+    def _stored(self, name: str, n: int) -> Tensor | None:
+        return cache.read(name, (n, self.preparation.channels, self.preparation.size, self.preparation.size))
+
+    def _store(self, name: str, decoded: Decoded) -> None:
+        if decoded.broken:
+            missing = torch.ones(len(decoded.images), dtype=torch.uint8)
+            missing[decoded.kept] = 0
+            cache.write(_part(name, "missing"), missing)
+        cache.write(_part(name, "readable") if decoded.broken else name, decoded.images)
+
+    def _decode(self, rows: Any, column: str, numbers: Tensor) -> Decoded:
+        """numbers: of these rows in the split."""
+        size, broken = self.preparation.size, dict[int, ZooError]()
+        images = np.zeros((len(rows), size, size, self.preparation.channels), dtype=np.uint8)
+        for i, cell in enumerate(_track(rows.select_columns([column]), self.progress, f"decoding {self.source}")):
+            where = f"{self.source}, row {numbers[i]} of column {column!r}"
+            _check_cell(cell[column], where)
+            try:
+                images[i] = _decode_one(cell[column], self.preparation, where)
+            except MissingExtraError:  # nothing is wrong with the image
+                raise
+            except ZooError as error:
+                broken[i] = error
+        return Decoded(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), broken)
 
     def _key(self, column: str, picked: Tensor | None) -> str:
         """The name for the cache, from all that the images depend on.
@@ -79,26 +145,38 @@ class Decoder:
         )
 
 
-def _decode(rows: Any, column: str, preparation: Preparation, source: str, progress: bool) -> Tensor:
-    size = preparation.size
-    images = np.empty((len(rows), size, size, preparation.channels), dtype=np.uint8)
-    for i, cell in enumerate(_track(rows.select_columns([column]), progress, f"decoding {source}")):
-        images[i] = _decode_one(cell[column], preparation, f"{source}, row {i} of column {column!r}")
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+def _complaint(broken: list[ZooError], n: int, source: str) -> DataError:
+    """One error for all images that cannot be read."""
+    lines = [f"{source}: {len(broken):,} of {n:,} images cannot be read:", *(error.message for error in broken[:SHOWN])]
+    if len(broken) > SHOWN:
+        lines.append(f"and {len(broken) - SHOWN:,} more")
+    own = dict.fromkeys(error.hint for error in broken if error.hint)
+    return DataError(
+        "\n  ".join(lines), "\n  ".join([*own, "Remove or replace these, or leave them out: --skip-broken"])
+    )
 
 
-def _decode_one(cell: Any, preparation: Preparation, where: str) -> "np.typing.NDArray[np.uint8]":
+def _part(name: str, part: str) -> str:
+    """The name for the cache of a part of images that could not all be read."""
+    return cache.key(of=name, part=part)
+
+
+def _check_cell(cell: Any, where: str) -> None:
+    """DataError if it is no encoded image, which is so in all rows of the column."""
     if not isinstance(cell, dict) or not (cell.get("bytes") or cell.get("path")):
         raise DataError(
             f"{where} is not an image but {type(cell).__name__}", "Give the column of the images: --column image=NAME"
         )
+
+
+def _decode_one(cell: Any, preparation: Preparation, where: str) -> "np.typing.NDArray[np.uint8]":
     if cell.get("path"):
         where += f" ({cell['path']})"
     try:
-        picture = decode_image(cell["bytes"] or Path(cell["path"]).read_bytes(), where)
-    except (ZooError, OSError) as error:
-        hint = "Remove or replace that file. Then give the same command again."
-        raise DataError(f"data: broken image: {error}", hint) from error
+        data = cell["bytes"] or Path(cell["path"]).read_bytes()
+    except OSError as error:
+        raise DataError(f"{where}: {error.strerror}") from error
+    picture = decode_image(data, where, needed(preparation))
     if min(picture.size) * preparation.crop * 2 < preparation.size:
         raise DataError(
             f"{where}: {picture.width}x{picture.height} pixels are too few for {preparation.size}x{preparation.size}",

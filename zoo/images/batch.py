@@ -12,13 +12,19 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.images.write import SUFFIXES, write
+from zoo.images.write import is_folder, write, write_all
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 CREDIT = 16
 """Height in pixels of the line of credit below a grid."""
+
+
+def to_pil(x: Tensor) -> list[Image.Image]:
+    """A batch (n, 1, 3 or 4, h, w) in [0, 1] as one 8-bit PIL image each, modes L, RGB or RGBA."""
+    array = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item) for item in array]
 
 
 class Images:
@@ -67,8 +73,7 @@ class Images:
 
     def pil(self) -> list[Image.Image]:
         """One 8-bit PIL image each, modes RGB or L."""
-        array = (self.tensor * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return [Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item) for item in array]
+        return to_pil(self.tensor)
 
     def grid(self, columns: int | None = None, gap: int = 2) -> Image.Image:
         """All images in one picture, row by row. Without `columns` it is as square as possible.
@@ -102,19 +107,15 @@ class Images:
     def save(self, path: str | Path, columns: int | None = None) -> Path:
         """Write a grid to a .png, .jpg or .webp file. A path without a suffix is a folder for one PNG file per image.
 
-        Returns the path. PNG files hold `info` as text. An existing file is replaced only when the new one is complete.
-        InputError for another suffix, or for an image that is too large for the format.
+        Returns the path. Files hold `info`: PNG as texts, JPEG and WebP as JSON in the EXIF field UserComment. PNG and
+        WebP keep every 8-bit value. An existing file is replaced only when the new one is complete. InputError for
+        another suffix, unless there is a folder of that name, and for an image that is too large for the format.
+        OSError for a file that cannot be written; in a folder, it says how many were written before.
         """
         path = Path(path)
-        if not path.suffix or path.is_dir():
-            for number, picture in zip(self._numbers, self.pil(), strict=True):
-                write(picture, path / f"{number:05d}.png", self.info | {"index": str(number)})
-            return path
-        if path.suffix.lower() not in SUFFIXES:
-            raise InputError(
-                f"{path}: cannot write {path.suffix!r} files", "Give a .png, .jpg or .webp file, or a folder."
-            )
-        if len(self) == 1:
+        if is_folder(path):
+            write_all(self.pil(), path, self._numbers, self.info)
+        elif len(self) == 1:
             write(self.pil()[0], path, self.info | {"index": str(self._numbers[0])})
         else:
             write(self.grid(columns), path, self.info)

@@ -10,10 +10,11 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from zoo.files import atomically, fsync
 from zoo.images.batch import Images
+from zoo.images.write import options, write
 
 DATE = (1980, 1, 1, 0, 0, 0)
 """The date of every entry of an archive: the same images make the same bytes."""
@@ -34,11 +35,10 @@ class Folder:
         self.path, self.touched = path, {path}
 
     def add(self, images: Images, names: Sequence[str], numbers: Sequence[int]) -> None:
-        for data, name in zip(_encoded(images, numbers), names, strict=True):
+        for (picture, info), name in zip(_named(images, numbers), names, strict=True):
             path = self.path / name
             self.touched.add(path.parent)
-            with atomically(path, flush=False) as temporary:
-                temporary.write_bytes(data)
+            write(picture, path, info, flush=False)
 
 
 class Zip:
@@ -48,8 +48,10 @@ class Zip:
         self.archive = archive
 
     def add(self, images: Images, names: Sequence[str], numbers: Sequence[int]) -> None:
-        for data, name in zip(_encoded(images, numbers), names, strict=True):
-            self.archive.writestr(_entry(name), data)
+        for (picture, info), name in zip(_named(images, numbers), names, strict=True):
+            buffer = io.BytesIO()
+            picture.save(buffer, "PNG", **options("PNG", info))
+            self.archive.writestr(_entry(name), buffer.getvalue())
 
 
 class Array:
@@ -121,15 +123,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _encoded(images: Images, numbers: Sequence[int]) -> Iterator[bytes]:
-    """Each image as the bytes of a PNG file with its `info` and its number as text."""
+def _named(images: Images, numbers: Sequence[int]) -> Iterator[tuple[Image.Image, dict[str, str]]]:
+    """Each image, and what the text of its file says."""
     for picture, number in zip(images.pil(), numbers, strict=True):
-        yield _png(picture, images.info | {"index": str(number)})
-
-
-def _png(picture: Image.Image, info: Mapping[str, str]) -> bytes:
-    text, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
-    for key, value in info.items():
-        text.add_text(key, value)
-    picture.save(buffer, "PNG", pnginfo=text)
-    return buffer.getvalue()
+        yield picture, images.info | {"index": str(number)}
