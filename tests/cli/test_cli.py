@@ -329,6 +329,16 @@ def test_a_format_that_cannot_be_written_is_refused(run: Callable[..., Any], tin
     assert ".webp" in result.stderr
 
 
+def test_pictures_are_not_written_to_the_standard_output(
+    run: Callable[..., Any], tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("sample", str(tiny_card), "-n", "1", "--out", "-")
+    assert result.exit_code == 1
+    assert "standard output" in result.stderr
+    assert not Path("-").exists()
+
+
 def test_an_error_of_the_file_system_is_a_line(run: Callable[..., Any], tiny_card: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     result = run("sample", tiny_card, "-n", 1, "--out", "file/faces.png")
