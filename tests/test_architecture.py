@@ -38,7 +38,7 @@ FLOORS = (
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 # In a folder a file imports only from those that stand before it.
 INSIDE = {
-    "family": ("conditions", "config", "fields", "spec", "hookspecs", "registry"),
+    "family": ("conditions", "config", "fields", "spec", "hookspecs", "guard", "registry"),
     "card": ("names", "config", "weights", "facts"),
     "data": ("cache", "decode", "source", "batches"),
     "hub": ("client", "signing", "download", "upload", "places"),
@@ -83,6 +83,7 @@ LIGHT = {
         "family/conditions.py",
         "family/spec.py",
         "family/hookspecs.py",
+        "family/guard.py",
         "family/registry.py",
         "hub/places.py",
     )

@@ -31,9 +31,10 @@ class Commands(TyperGroup):
                 raise
             _complain(error)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             resume = " The same command with --resume goes on." if ctx.invoked_subcommand == "train" else ""
-            typer.echo(f"Interrupted.{resume}", err=True)
+            when = f" while {interrupt}" if str(interrupt) else ""
+            typer.echo(f"Interrupted{when}.{resume}", err=True)
             raise typer.Exit(130) from None
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
