@@ -117,6 +117,37 @@ def test_a_closed_pipe_is_quiet() -> None:
         assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("PYTHONIOENCODING=cp1251 zoo info dcgan-celeba", 0),
+        ("PYTHONIOENCODING=cp932 zoo info dcgan-celeba", 0),
+        ("PYTHONIOENCODING=ascii zoo info dcgan-celeba", 0),
+        ("PYTHONIOENCODING=cp1251 zoo info 顔-été-😀", 1),
+        ("zoo plugins >&-", 0),
+        ("zoo list <&-", 0),
+        ("zoo info nobody 2>&-", 1),
+        ("zoo list <&- >&- 2>&-", 0),
+        ("zoo list >/dev/full", 1),
+    ],
+)
+def test_no_console_or_pipe_makes_a_command_fall(command: str, status: int) -> None:
+    """Encodings that lack a character, streams that are closed, a disk that is full."""
+    done = process("sh", "-c", command.replace("zoo", f"{sys.executable} -m zoo", 1), errors="replace")
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json_stays_json_in_an_encoding_that_lacks_its_characters() -> None:
+    code = "from zoo.cli.terminal import open_streams, print_json; open_streams(); print_json('é 顔 😀')"
+    for encoding in ("ascii", "cp1251", "cp932"):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, check=True, capture_output=True, env=ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+        )
+        assert json.loads(done.stdout.decode(encoding)) == "é 顔 😀"
+
+
 def test_an_error_is_a_line_and_a_hint_on_stderr_and_status_1(tmp_path: Path) -> None:
     done = process(ZOO, "sample", "dcgan-celebs", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")

@@ -136,11 +136,16 @@ _add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")
 
 def main() -> None:
     """The console script. It ends in silence when its output is no longer read, as in `zoo list | head -1`."""
+    from zoo.cli.terminal import open_streams
+
+    open_streams()
     try:
         try:
             app(prog_name="zoo")
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:  # what remains to be written, at the end, leads nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _complain(error)
         sys.exit(1)
