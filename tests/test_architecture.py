@@ -22,6 +22,7 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 # A room, which is a folder or a file of zoo/, imports only from floors below its own, in its functions too.
 FLOORS = (
     {"_version", "errors"},
+    {"values"},
     {"files", "devices", "extras", "noise", "schedules", "losses", "init"},
     {"family"},
     {"images", "card"},
@@ -79,6 +80,7 @@ LIGHT = {
         "_version.py",
         "errors.py",
         "extras.py",
+        "values.py",
         "card/names.py",
         "family/conditions.py",
         "family/spec.py",

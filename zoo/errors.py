@@ -60,10 +60,11 @@ class StaleWarning(UserWarning):
 
 
 def closest(word: str, known: Iterable[str]) -> list[str]:
-    """At most three of the known words that look like this one, the most similar first."""
+    """At most three of the known words that look like this one, the most similar first. Capitals do not count."""
     import difflib
 
-    return difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
+    names = {name.casefold(): name for name in sorted(known)}
+    return [names[near] for near in difflib.get_close_matches(word.casefold(), names, n=3, cutoff=0.5)]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

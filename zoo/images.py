@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo.errors import FormatError, InputError, NotFoundError, ZooError
 from zoo.family.spec import Preparation
 from zoo.files import write_atomically
+from zoo.values import as_tensor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -202,7 +203,7 @@ def _channels_first(array: "npt.NDArray[Any]") -> Tensor:
         raise InputError(f"expected numbers (h, w), (h, w, c) or (n, h, w, c), found {array.dtype} {array.shape}")
     if array.dtype != np.uint8:  # torch knows neither the other byte order nor all widths
         array = array.astype({"f": np.float32, "b": np.bool_}.get(array.dtype.kind, np.int64))
-    return torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2)
+    return as_tensor(np.ascontiguousarray(array)).permute(0, 3, 1, 2)
 
 
 def _unit(x: Tensor) -> Tensor:

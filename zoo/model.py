@@ -21,9 +21,12 @@ from zoo.family.registry import resolve
 from zoo.images import Images, binary, is_binary, prepare
 from zoo.loading import Loaded, needs
 from zoo.noise import Noise
+from zoo.values import as_tensor, scalar, whole
 
 MAX_RESULT = 4 << 30
 """Most bytes of images that one call may return."""
+EXACT = ("log_prob", "elbo")
+"""Methods that are computed in float32 whatever the dtype: in half precision they are wrong by several nats."""
 
 
 class Model(Loaded):
@@ -57,8 +60,7 @@ class Model(Loaded):
         `.info["seed"]`. Conditions are given by name: `label="7"`, or a list with one value for each sample.
         InputError for a wrong n, start, seed or condition, and for images that take more than 4 GiB.
         """
-        seed = fresh_seed(seed)
-        self._check_count(n, start)
+        seed, n, start = fresh_seed(seed), self._count(n), whole("start", start)
         values = conditions.tensors(self.conditions_of("sample"), given, n)
         parts = []
         for rows in _batches(n, batch_size, progress, f"sampling {self.name}"):
@@ -75,7 +77,7 @@ class Model(Loaded):
     @needs("decode")
     def decode(self, latents: Tensor, *, batch_size: int = 64, **given: Any) -> Images:
         """Images (n, c, h, w) in [0, 1] of latents (n, ...), as `encode` gives them. InputError for another shape."""
-        z = torch.as_tensor(latents).float()
+        z = as_tensor(latents).float()
         try:
             return Images(self._map("decode", z, given, batch_size), self._info(None, given))
         except (RuntimeError, IndexError) as error:
@@ -91,8 +93,7 @@ class Model(Loaded):
     @needs("encode", "decode")
     def interpolate(self, first: Any, second: Any, steps: int = 8, **given: Any) -> Images:
         """`steps` images on the straight line between the latents of two images, with both ends."""
-        if steps < 2:
-            raise InputError(f"steps must be at least 2, found {steps}", "Give a larger number, for example steps=8.")
+        steps = whole("steps", steps, 2, hint="Give a larger number, for example steps=8.")
         a, b = self.encode(first, **given)[:1], self.encode(second, **given)[:1]
         t = torch.linspace(0, 1, steps).reshape(-1, *[1] * (a.ndim - 1))
         return self.decode((1 - t) * a + t * b, **given)
@@ -101,11 +102,8 @@ class Model(Loaded):
     def traverse(self, image: Any, dim: int, values: Any = (-3, -2, -1, 0, 1, 2, 3), **given: Any) -> Images:
         """An image for each of `values`: number `dim` of the image's flattened latent is set to that value."""
         z = self.encode(image, **given)[:1]
-        points = torch.as_tensor(values, dtype=z.dtype)
-        if not 0 <= dim < z[0].numel():
-            raise InputError(
-                f"there is no latent number {dim}", f"Give a dim from 0 to {z[0].numel() - 1}, the last one."
-            )
+        points = as_tensor(values, dtype=z.dtype)
+        dim = whole("dim", dim, 0, z[0].numel() - 1)
         flat = z.reshape(1, -1).repeat(len(points), 1)
         flat[:, dim] = points
         return self.decode(flat.reshape(-1, *z.shape[1:]), **given)
@@ -155,7 +153,7 @@ class Model(Loaded):
         With `prepared=True` the card's input filter is left out, because the images are in the model's input domain
         already, like drawings for edges2celeba. `seed=None` turns off the model's noise, if it has any.
         """
-        x = self.prepare(images, filtered=not prepared)
+        x, seed = self.prepare(images, filtered=not prepared), None if seed is None else whole("seed", seed)
         return Images(self._map("translate", x, given, batch_size, seed), self._info(seed, given))
 
     @needs("complete")
@@ -167,7 +165,7 @@ class Model(Loaded):
         mask: (h, w) or (n, h, w), true for the pixels that are kept. InputError if it does not fit the images.
         """
         x, seed = self.prepare(images), fresh_seed(seed)
-        kept = torch.as_tensor(mask, dtype=torch.bool)
+        kept = as_tensor(mask, dtype=torch.bool)
         try:
             kept = kept.expand(len(x), *x.shape[2:])[:, None]
         except RuntimeError as error:
@@ -218,7 +216,7 @@ class Model(Loaded):
         for rows in _batches(len(x), batch_size, False, method):
             chunks = [item[rows.start : rows.stop].to(self.device) for item in (x, *masks)]
             noise = [Noise(seed, rows.start, rows.stop, self.device)] if seed is not None else []
-            with self._inference():
+            with self._inference(exact=method in EXACT):
                 parts.append(getattr(self.module, method)(*chunks, *noise, **self._rows(values, rows)))
         return _join(parts)
 
@@ -236,22 +234,21 @@ class Model(Loaded):
         }
 
     @contextlib.contextmanager
-    def _inference(self) -> Iterator[None]:
-        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+    def _inference(self, exact: bool = False) -> Iterator[None]:
+        half = self.dtype != torch.float32 and not exact
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=half):
             yield
 
-    def _check_count(self, n: int, start: int) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1 or start < 0:
-            raise InputError(
-                f"n must be a whole number from 1, and start from 0; found n={n!r}, start={start!r}",
-                "For example: sample(16, start=0).",
-            )
+    def _count(self, given: Any) -> int:
+        """The number of samples asked for. InputError for a wrong one, and for more than one call returns."""
+        n = whole("n", given, 1)
         size = n * self.preparation.channels * self.preparation.size**2 * 4
         if size > MAX_RESULT:
             raise InputError(
                 f"{n} images take {size / 2**30:.0f} GiB, but one call returns at most {MAX_RESULT >> 30} GiB",
                 "Sample in parts: sample(1000, seed=0, start=0), then sample(1000, seed=0, start=1000) and so on.",
             )
+        return n
 
     def _info(self, seed: int | None, given: Mapping[str, Any]) -> dict[str, str]:
         info = {"model": self.name, "software": f"zoo {__version__}"}
@@ -261,14 +258,14 @@ class Model(Loaded):
             info["seed"] = str(seed)
         if self.place and self.place.commit:
             info |= {"repository": self.place.repo, "commit": self.place.commit}
-        return info | {key: str(value) for key, value in given.items()}
+        return info | {key: str(scalar(value)) for key, value in given.items()}
 
 
 def load(
     name: str | os.PathLike[str],
     *,
-    device: str = "auto",
-    dtype: str = "float32",
+    device: str | torch.device | None = "auto",
+    dtype: str | torch.dtype | None = "float32",
     verify: str = "hashes",
     key: str | os.PathLike[str] | None = None,
     revision: str | None = None,
@@ -281,7 +278,8 @@ def load(
 
     name: a name that `zoo.list_models()` shows; or a folder that `zoo.train` wrote; or a repository on the Hub,
     `org/name` or `org/name@revision`. `zoo info NAME --where` says where a name leads.
-    device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast.
+    device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast, by
+    name or as torch's own; `log_prob` and `elbo` are computed in float32 with any. None stands for the default of both.
     verify: `hashes` compares the files with the commit's listing and with config.json. `signed` also checks the card's
     signature with `key`, a public key (PEM file; $ZOO_PUBLIC_KEY by default).
     revision, token, cache_dir, force_download, local_files_only: for a repository, the options of the Hub's client.
@@ -304,12 +302,11 @@ def load(
 
 def fresh_seed(seed: int | None) -> int:
     """The seed itself, or a new one. No global random state changes."""
-    return secrets.randbits(48) if seed is None else seed
+    return secrets.randbits(48) if seed is None else whole("seed", seed)
 
 
 def _batches(n: int, size: int, progress: bool, title: str) -> Iterator[range]:
-    if size < 1:
-        raise InputError(f"batch_size must be at least 1, found {size}", "Give a larger number, or leave it out.")
+    size = whole("batch_size", size, 1)
     chunks = [range(first, min(first + size, n)) for first in range(0, n, size)]
     if not progress:
         return iter(chunks)

@@ -1,6 +1,8 @@
 """A name becomes a folder, a bundled card or a repository, in an order that can be read."""
 
+import re
 import shutil
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from zoo.errors import HubError, InputError, NotFoundError
 from zoo.hub import download
 from zoo.hub import places as hub
+from zoo.hub.client import translate
 from zoo.hub.download import Snapshot
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -70,6 +73,13 @@ def test_a_short_name_is_the_bundled_card_even_beside_a_folder_of_that_name(desk
         ("org/faces", {"revision": "v1"}, "", ("org/faces", "v1")),
         ("org/faces@v1", {"revision": "v1"}, "", ("org/faces", "v1")),
         ("org/faces@refs/pr/1", {}, "", ("org/faces", "refs/pr/1")),
+        ("https://huggingface.co/org/faces", {}, "", ("org/faces", None)),
+        ("https://huggingface.co/org/faces/tree/main", {}, "", ("org/faces", "main")),
+        ("https://huggingface.co/org/faces/blob/v1/config.json?download=true", {}, "", ("org/faces", "v1")),
+        ("https://huggingface.co/org/faces/tree/refs%2Fpr%2F1", {}, "", ("org/faces", "refs/pr/1")),
+        ("https://huggingface.co/org/faces/@v1", {}, "", ("org/faces", "v1")),
+        ("http://hf.co/org/faces", {}, "", ("org/faces", None)),
+        ("huggingface.co/org/faces", {}, "", ("org/faces", None)),
         ("faces", {}, "us", ("us/faces", None)),
         ("dcgan-celeba@v2", {}, "us", ("us/dcgan-celeba", "v2")),
         ("dcgan-celeba", {"revision": "v2"}, "us", ("us/dcgan-celeba", "v2")),
@@ -95,6 +105,10 @@ def test_the_rest_is_asked_of_the_hub(
         ("./nowhere", NotFoundError, "no folder nowhere"),
         ("a/b/c", NotFoundError, "no folder a/b/c"),
         ("", NotFoundError, "no card ''"),
+        ("https://huggingface.co/datasets/org/faces", InputError, "is not the page of a model on the Hub"),
+        ("https://huggingface.co/org", InputError, "is not the page of a model on the Hub"),
+        ("https://example.org/org/faces", InputError, "is not the page of a model on the Hub"),
+        ("https://huggingface.co/org/faces/tree/v1@v2", InputError, "two revisions, 'v1' and 'v2'"),
     ],
 )
 def test_what_nobody_could_know_is_said_without_asking(
@@ -103,6 +117,25 @@ def test_what_nobody_could_know_is_said_without_asking(
     with pytest.raises(error, match=says):
         hub.find(name)
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."),
+            "(?s)ImportError: Using SOCKS proxy, but the 'socksio'.*pip install 'httpx.socks.'",
+        ),
+        (FileNotFoundError(2, "No such file or directory"), "(?s)No such file or directory.*SSL_CERT_FILE"),
+        (ssl.SSLCertVerificationError("certificate verify failed"), "(?s)certificate verify failed.*SSL_CERT_FILE"),
+        (
+            ConnectionError("Name or service not known\nmore"),
+            "ConnectionError: Name or service not known\n  Check the n",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_reported_with_the_cause(error: Exception, says: str) -> None:
+    assert re.search(says, str(translate(error, "org/faces", "main")))
 
 
 def test_two_revisions_are_one_too_many(asked: list[Any]) -> None:
