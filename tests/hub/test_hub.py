@@ -1,14 +1,19 @@
 """A name becomes a folder, a bundled card or a repository, in an order that can be read."""
 
+import os
 import re
 import shutil
 import ssl
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zoo.errors import HubError, InputError, NotFoundError
+from zoo.family.registry import Registry
 from zoo.hub import download
 from zoo.hub import places as hub
 from zoo.hub.client import translate
@@ -136,6 +141,24 @@ def test_what_nobody_could_know_is_said_without_asking(
 )
 def test_a_hub_that_cannot_be_reached_is_reported_with_the_cause(error: Exception, says: str) -> None:
     assert re.search(says, str(translate(error, "org/faces", "main")))
+
+
+def test_a_program_in_an_archive_says_where_cards_can_be_read(tmp_path: Path) -> None:
+    """zoo imported from a zip file: nothing is listed as bundled, and both the list and the error say why."""
+    package = Path(hub.__file__).parents[2]
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        for file in (package / "zoo").rglob("*.py"):
+            archive.write(file, file.relative_to(package))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "app.zip"), "ZOO_PLUGINS": "builtin"}
+    for words in (["list"], ["info", "dcgan-celba"]):
+        command = [sys.executable, "-m", "zoo", *words]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert "zoo is in an archive here, and cards are read from folders only" in done.stderr
+
+
+def test_a_program_without_metadata_says_how_to_put_them_in() -> None:
+    with pytest.raises(NotFoundError, match=r"lacks the metadata of genzoo.*--copy-metadata genzoo"):
+        Registry([]).spec("dcgan")
 
 
 def test_two_revisions_are_one_too_many(asked: list[Any]) -> None:

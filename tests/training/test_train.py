@@ -554,9 +554,16 @@ def test_columns_of_another_name_are_remembered_by_the_card(tmp_path: Path, face
     assert zoo.evaluate(tmp_path / "run", data=tmp_path / "data", progress=False)
 
 
-def test_a_card_of_own_data_has_a_name_of_its_own(faces: Path, tmp_path: Path) -> None:
+def test_a_card_of_own_data_has_a_name_of_its_own_and_loads_by_its_folder(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = train(tmp_path / "named", faces, card_name="my-faces")
     assert named.name == "my-faces"
+    readme = (tmp_path / "named" / "README.md").read_text()
+    assert 'zoo.load(".").sample(' in readme, "no name leads to this folder"
+    assert str(tmp_path) not in readme
+    monkeypatch.chdir(tmp_path / "named")
+    assert zoo.load(".").name == "my-faces"
     assert "zoo train dcgan-celeba" in (tmp_path / "named" / "README.md").read_text()
     with pytest.raises(ConfigError, match=r"(?s)card name 'My Faces' is not made of.*--card-name"):
         train(tmp_path / "other", faces, card_name="My Faces")

@@ -160,9 +160,19 @@ class Registry:
                 return self.provider(spec.name)
         return None
 
+    @property
+    def lacking(self) -> str:
+        """Why there is no plugin at all, not even ours; empty if there is one."""
+        if self.plugins:
+            return ""
+        return (
+            f"No plugin is found, since this program lacks the metadata of {DISTRIBUTION}, which list its families. "
+            f"Whoever froze or zipped it must put them in: pyinstaller --copy-metadata {DISTRIBUTION}"
+        )
+
     def _hint(self, word: str, known: Iterable[str]) -> str:
         aside = sorted(plugin.name for plugin in self.plugins if plugin.error)
-        more = f"Set aside: {', '.join(aside)}; 'zoo plugins' tells why." if aside else ""
+        more = f"Set aside: {', '.join(aside)}; 'zoo plugins' tells why." if aside else self.lacking
         return f"{did_you_mean(word, known)} {more}".strip()
 
 

@@ -40,6 +40,13 @@ def elsewhere() -> dict[str, Path]:
     return {name: folder for name, folder in _holding((CONFIG, FACTS)).items() if name not in here}
 
 
+def lacking() -> str:
+    """Why there are no families or cards at all in a program that was frozen or zipped; empty if there are some."""
+    if registry().lacking or bundled() or Path(__file__).is_file():
+        return registry().lacking
+    return "zoo is in an archive here, and cards are read from folders only. Unpack it, or install it with pip."
+
+
 def _holding(files: tuple[str, ...]) -> dict[str, Path]:
     """By name, the first folder for a card that holds these files."""
     found: dict[str, Path] = {}
@@ -211,11 +218,12 @@ def _unknown(text: str, revision: str | None) -> NotFoundError:
         return NotFoundError(f"card {text!r} is in the package {package}, which is not installed", install(package))
     if Path(text).is_dir():
         return NotFoundError(f"no card {text!r}, but there is a folder of that name", f"For the folder type ./{text}")
-    if text in registry().recipes:
+    if text in registry().recipes and not lacking():
         return NotFoundError(
             f"card {text!r} has a recipe, but it has not been trained here",
             f"Train it, and then give the folder ./runs/{text}: zoo train {text} --out runs/{text}",
         )
     known = {*bundled(), *registry().recipes}
-    hint = did_you_mean(text, known) or "'zoo list' shows all. A card on the Hub has a name like org/name."
+    hint = lacking() or did_you_mean(text, known)
+    hint = hint or "'zoo list' shows all. A card on the Hub has a name like org/name."
     return NotFoundError(f"no card {text!r}", hint)
