@@ -47,7 +47,7 @@ def isolated() -> Isolated:
     ) -> Any:
         env = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"} | environment
         if path is not None:
-            env["PYTHONPATH"] = str(path)
+            env["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [env.get("PYTHONPATH")])])
         command = [python, "-c", code, *arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=env)
         assert done.returncode == 0, done.stderr

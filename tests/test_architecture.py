@@ -22,6 +22,7 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 # A room, which is a folder or a file of zoo/, imports only from floors below its own, in its functions too.
 FLOORS = (
     {"_version", "errors"},
+    {"values"},
     {"files", "devices", "extras", "noise", "schedules", "losses", "init"},
     {"family"},
     {"images", "card"},
@@ -39,7 +40,7 @@ FLOORS = (
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 # In a folder a file imports only from those that stand before it.
 INSIDE = {
-    "family": ("conditions", "config", "fields", "spec", "hookspecs", "registry"),
+    "family": ("conditions", "config", "fields", "spec", "hookspecs", "guard", "registry"),
     "card": ("names", "config", "weights", "facts"),
     "data": ("cache", "decode", "source", "batches"),
     "images": ("structure", "tiff", "boxes", "write", "batch", "stream", "read", "prepare"),
@@ -96,10 +97,12 @@ LIGHT = {
         "_version.py",
         "errors.py",
         "extras.py",
+        "values.py",
         "card/names.py",
         "family/conditions.py",
         "family/spec.py",
         "family/hookspecs.py",
+        "family/guard.py",
         "family/registry.py",
         "hub/places.py",
     )

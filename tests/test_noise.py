@@ -199,7 +199,7 @@ def test_noise_for_no_sample_is_empty() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 10**30, 0.5, "0", None, float("nan")])
 def test_a_seed_that_is_no_64_bit_number_is_refused(seed: object) -> None:
-    with pytest.raises(InputError, match=r"seed must be an integer from 0 to 2\*\*64 - 1, found"):
+    with pytest.raises(InputError, match=r"seed must be a whole number from 0 to 2\*\*64 - 1, found"):
         Noise(seed, 0, 1)  # type: ignore[arg-type]
 
 

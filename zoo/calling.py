@@ -15,9 +15,12 @@ from zoo.family.conditions import Condition
 from zoo.family.spec import Preparation
 from zoo.loading import Loaded
 from zoo.noise import Noise
+from zoo.values import scalar, whole
 
 MAX_RESULT = 4 << 30
 """Most bytes of images that one call may return."""
+EXACT = ("log_prob", "elbo")
+"""Methods that are computed in float32 whatever the dtype: in half precision they are wrong by several nats."""
 
 
 class Caller(Loaded):
@@ -39,7 +42,7 @@ class Caller(Loaded):
         for rows in batches(len(x), batch_size):
             chunks = [item[rows.start : rows.stop].to(self.device) for item in (x, *masks)]
             noise = [Noise(seed, start + rows.start, start + rows.stop, self.device)] if seed is not None else []
-            with self._inference():
+            with self._inference(exact=method in EXACT):
                 parts.append(getattr(self.module, method)(*chunks, *noise, **self._rows(values, rows)))
         return _join(parts)
 
@@ -57,8 +60,9 @@ class Caller(Loaded):
         }
 
     @contextlib.contextmanager
-    def _inference(self) -> Iterator[None]:
-        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+    def _inference(self, exact: bool = False) -> Iterator[None]:
+        half = self.dtype != torch.float32 and not exact
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=half):
             yield
 
     def info_of(self, seed: int | None, given: Mapping[str, Any]) -> dict[str, str]:
@@ -70,23 +74,13 @@ class Caller(Loaded):
             info["seed"] = str(seed)
         if self.place and self.place.commit:
             info |= {"repository": self.place.repo, "commit": self.place.commit}
-        return info | {key: str(value) for key, value in given.items()}
+        return info | {key: str(scalar(value)) for key, value in given.items()}
 
 
 def batches(n: int, size: int) -> Iterator[range]:
     """The rows 0 ... n - 1 in batches of `size`. InputError, at once, for a size below 1."""
-    if size < 1:
-        raise InputError(f"batch_size must be at least 1, found {size}", "Give a larger number, or leave it out.")
+    size = whole("batch_size", size, 1)
     return (range(first, min(first + size, n)) for first in range(0, n, size))
-
-
-def check_count(n: int, start: int) -> None:
-    """InputError unless n is a whole number from 1, and start one from 0."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or start < 0:
-        raise InputError(
-            f"n must be a whole number from 1, and start from 0; found n={n!r}, start={start!r}",
-            "For example: sample(16, start=0).",
-        )
 
 
 def check_size(n: int, preparation: Preparation) -> None:

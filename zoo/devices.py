@@ -7,7 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -27,13 +27,27 @@ WINDOW = 0.25
 """Seconds over which zoo measures the load of the machine when a run begins."""
 
 
-def pick_device(device: str) -> torch.device:
-    """The device of that name; `auto` is the best one here. InputError for one that this machine does not have."""
-    if device == "auto":
+os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+"""A process that forks has no threads but one in its child, which would wait for the others for ever."""
+
+
+def dtype_name(dtype: str | torch.dtype | None) -> str:
+    """The name of a precision that zoo computes in, given by name or as torch's own; None is float32. InputError for
+    any other."""
+    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InputError(f"unknown dtype {name!r}", f"Give one of these: {', '.join(DTYPES)}.")
+    return name
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device, or that of a name; `auto` and None are the best one here. InputError for one that this machine does
+    not have."""
+    if device is None or device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:  # which lists every kind of device that torch has a word for
+    except (RuntimeError, TypeError) as error:  # which lists every kind of device that torch has a word for
         raise _no_device(device, "torch knows no device of that name") from error
     try:
         torch.empty(0, device=chosen)
@@ -42,11 +56,11 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
-def _no_device(device: str, why: str) -> InputError:
+def _no_device(device: object, why: str) -> InputError:
     here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     here += ["mps"] if torch.backends.mps.is_available() else []
     hint = f"This machine has {', '.join(here)}. Give --device {here[-1]}; in Python device={here[-1]!r}."
-    return InputError(f"device {device!r} cannot be used here: {why}", hint)
+    return InputError(f"device {str(device)!r} cannot be used here: {why}", hint)
 
 
 def machine(device: torch.device) -> str:

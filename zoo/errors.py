@@ -1,13 +1,26 @@
 """Every error that a user can cause. Each says what is wrong, where, and what to do next."""
 
+import re
 from collections.abc import Iterable
+
+COMMAND = re.compile(r"\b(zoo [a-z]+|pip|pyinstaller) .*?(?=\. |;|$)")
+OPTION = re.compile(r"--(set '?|)([a-z_][\w.-]*)")
+CALLED = {"column": "columns", "signature": "key"}
+"""Arguments in Python that have another name than their option on the command line."""
 
 
 class ZooError(Exception):
-    """Base of all errors that zoo raises on purpose. `hint` says what to do next, on a line of its own."""
+    """Base of all errors that zoo raises on purpose. `hint` says what to do next, on a line of its own.
+
+    A hint speaks of options as the command line has them. The text of the error also says what they are in Python.
+    """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(f"{message}\n  {hint}" if hint else message)
+        text = f"{message}\n  {hint}" if hint else message
+        if names := arguments(hint or ""):
+            end = "" if text.endswith(".") else "."
+            text += f"{end} In Python: the argument{'s' * (len(names) > 1)} {' and '.join(names)}."
+        super().__init__(text)
         self.message = message
         self.hint = hint
 
@@ -59,11 +72,21 @@ class StaleWarning(UserWarning):
     """
 
 
+def arguments(hint: str) -> list[str]:
+    """The arguments in Python that are meant by the options in a hint. What stands in a whole command is not among
+    them, and a hint that speaks of Python itself needs none."""
+    if "--" not in hint or "Python" in hint:
+        return []
+    found = [name.rstrip(".-") for _, name in OPTION.findall(COMMAND.sub("", hint))]
+    return [*dict.fromkeys(CALLED.get(name, name.replace("-", "_")) for name in found)]
+
+
 def closest(word: str, known: Iterable[str]) -> list[str]:
-    """At most three of the known words that look like this one, the most similar first."""
+    """At most three of the known words that look like this one, the most similar first. Capitals do not count."""
     import difflib
 
-    return difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
+    names = {name.casefold(): name for name in sorted(known)}
+    return [names[near] for near in difflib.get_close_matches(word.casefold(), names, n=3, cutoff=0.5)]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

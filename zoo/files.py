@@ -17,6 +17,8 @@ from zoo.errors import FormatError
 
 TEMPORARY = ".zoo-tmp-"
 MAX_DEPTH = 64
+POINTER = b"version https://git-lfs"
+"""How a pointer of Git LFS begins."""
 
 
 def sha256(path: Path) -> str:
@@ -55,10 +57,19 @@ def parse_json(data: bytes, where: str) -> Any:
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:
+        refuse_pointer(data, where)
         raise FormatError(f"{where}: not valid JSON: {error}") from error
     if _deeper(value, MAX_DEPTH):
         raise FormatError(f"{where}: lists and objects more than {MAX_DEPTH} deep")
     return value
+
+
+def refuse_pointer(beginning: bytes, where: str) -> None:
+    """FormatError for what git holds in the place of a large file, if the file itself was not fetched."""
+    if beginning.startswith(POINTER[: len(beginning)]) and beginning:
+        raise FormatError(
+            f"{where}: this is a pointer of Git LFS, not the file itself", "Fetch the files of the clone: git lfs pull"
+        )
 
 
 def _deeper(value: Any, limit: int) -> bool:
@@ -98,6 +109,10 @@ def atomically(path: Path, flush: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
         if flush:
             fsync(path.parent)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that tells nobody anything
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from zoo.card import facts as cards
 from zoo.card import weights
 from zoo.card.config import CardConfig, CardDraft, read_config
 from zoo.card.names import CONFIG, LIMITS, WEIGHTS
-from zoo.devices import DTYPES, pick_device, warn_if_slow
+from zoo.devices import DTYPES, dtype_name, pick_device, warn_if_slow
 from zoo.errors import CapabilityError, InputError
 from zoo.family.conditions import Condition, declared
 from zoo.family.registry import cards_of, registry
@@ -73,14 +73,12 @@ class Loaded:
         spec: ModelSpec,
         card: CardDraft,
         *,
-        device: str = "auto",
-        dtype: str = "float32",
+        device: str | torch.device | None = "auto",
+        dtype: str | torch.dtype | None = "float32",
         place: Place | None = None,
     ) -> None:
         self.device = pick_device(device)
-        if dtype not in DTYPES:
-            raise InputError(f"unknown dtype {dtype!r}", f"Give one of these: {', '.join(DTYPES)}.")
-        self.dtype = DTYPES[dtype]
+        self.dtype = DTYPES[dtype_name(dtype)]
         self.module: Any = module.eval().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec, self.card, self.place = spec, card, place
 
@@ -89,8 +87,8 @@ class Loaded:
         cls,
         name: str | os.PathLike[str],
         *,
-        device: str = "auto",
-        dtype: str = "float32",
+        device: str | torch.device | None = "auto",
+        dtype: str | torch.dtype | None = "float32",
         verify: str = "hashes",
         key: str | os.PathLike[str] | None = None,
         **source: Any,
@@ -109,7 +107,12 @@ class Loaded:
 
     @classmethod
     def from_place(
-        cls, place: Place, *, device: str = "auto", dtype: str = "float32", key: str | os.PathLike[str] | None = None
+        cls,
+        place: Place,
+        *,
+        device: str | torch.device | None = "auto",
+        dtype: str | torch.dtype | None = "float32",
+        key: str | os.PathLike[str] | None = None,
     ) -> Self:
         """The model of a card whose place is known. With a public key, FormatError unless its owner signed the card."""
         if key is not None:
@@ -118,7 +121,7 @@ class Loaded:
             check_signature(place.folder, Path(key))
         module, spec, card = weights.load_module(place.folder)
         model = cls(module, spec, card, device=device, dtype=dtype, place=place)
-        warn_if_slow(model.device, dtype, "Leave dtype out.")
+        warn_if_slow(model.device, dtype_name(dtype), "Leave dtype out.")
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
@@ -126,7 +129,8 @@ class Loaded:
 
         This writes config.json and the weights as they are now. The card's figures, picture and signature are copied
         only if the weights have not changed since the card was loaded. A card in the folder is replaced. A folder with
-        other files raises an error, and nothing is written.
+        other files raises an error, and nothing is written. A module that was compiled or wrapped for several devices
+        is written as the one inside.
         """
         folder = Path(folder)
         if folder.is_dir() and any(folder.iterdir()):
@@ -177,7 +181,7 @@ class Loaded:
     @property
     def config(self) -> Any:
         """The module's checked `Config`."""
-        return self.module.config
+        return weights.unwrapped(self.module).config
 
     @property
     def preparation(self) -> Preparation:
@@ -187,4 +191,4 @@ class Loaded:
     @property
     def conditions(self) -> Mapping[str, Condition]:
         """The conditions that this model takes, by name."""
-        return declared(self.module)
+        return declared(weights.unwrapped(self.module))

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from zoo.calling import Caller, batches, check_count, check_size
+from zoo.calling import Caller, batches, check_size
 from zoo.errors import InputError
 from zoo.family import conditions
 from zoo.family.registry import resolve
@@ -19,6 +19,7 @@ from zoo.images.batch import Images
 from zoo.images.prepare import binary, is_binary, prepare
 from zoo.loading import needs
 from zoo.noise import Noise
+from zoo.values import as_tensor, whole
 
 
 class Model(Caller):
@@ -52,9 +53,8 @@ class Model(Caller):
         `.info["seed"]`. Conditions are given by name: `label="7"`, or a list with one value for each sample.
         InputError for a wrong n, start, seed or condition, and for images that take more than 4 GiB.
         """
-        check_count(n, start)
+        seed, n, start = fresh_seed(seed), whole("n", n, 1), whole("start", start)
         check_size(n, self.preparation)
-        seed = fresh_seed(seed)
         parts = self.stream(n, seed=seed, start=start, batch_size=batch_size, **given)
         if progress:
             parts = _shown(parts, math.ceil(n / batch_size), f"sampling {self.name}")
@@ -68,9 +68,8 @@ class Model(Caller):
 
         Only one batch is in memory, so n has no limit. InputError, at once, for a wrong n, start, seed or condition.
         """
-        seed, taken = fresh_seed(seed), self.conditions_of("sample")
-        check_count(n, start)
-        Noise(seed, start, start + n)  # refuses a wrong seed before the first batch
+        seed, n, start = fresh_seed(seed), whole("n", n, 1), whole("start", start)
+        taken = self.conditions_of("sample")
         values = conditions.tensors(taken, given, n)
 
         def batch(rows: range) -> Images:
@@ -89,7 +88,7 @@ class Model(Caller):
     @needs("decode")
     def decode(self, latents: Tensor, *, batch_size: int = 64, **given: Any) -> Images:
         """Images (n, c, h, w) in [0, 1] of latents (n, ...), as `encode` gives them. InputError for another shape."""
-        z = torch.as_tensor(latents).float()
+        z = as_tensor(latents).float()
         try:
             return Images(self._map("decode", z, given, batch_size), self.info_of(None, given))
         except (RuntimeError, IndexError) as error:
@@ -105,8 +104,7 @@ class Model(Caller):
     @needs("encode", "decode")
     def interpolate(self, first: Any, second: Any, steps: int = 8, **given: Any) -> Images:
         """`steps` images on the straight line between the latents of two images, with both ends."""
-        if steps < 2:
-            raise InputError(f"steps must be at least 2, found {steps}", "Give a larger number, for example steps=8.")
+        steps = whole("steps", steps, 2, hint="Give a larger number, for example steps=8.")
         a, b = self.encode(first, **given)[:1], self.encode(second, **given)[:1]
         t = torch.linspace(0, 1, steps).reshape(-1, *[1] * (a.ndim - 1))
         return self.decode((1 - t) * a + t * b, **given)
@@ -115,11 +113,8 @@ class Model(Caller):
     def traverse(self, image: Any, dim: int, values: Any = (-3, -2, -1, 0, 1, 2, 3), **given: Any) -> Images:
         """An image for each of `values`: number `dim` of the image's flattened latent is set to that value."""
         z = self.encode(image, **given)[:1]
-        points = torch.as_tensor(values, dtype=z.dtype)
-        if not 0 <= dim < z[0].numel():
-            raise InputError(
-                f"there is no latent number {dim}", f"Give a dim from 0 to {z[0].numel() - 1}, the last one."
-            )
+        points = as_tensor(values, dtype=z.dtype)
+        dim = whole("dim", dim, 0, z[0].numel() - 1)
         flat = z.reshape(1, -1).repeat(len(points), 1)
         flat[:, dim] = points
         return self.decode(flat.reshape(-1, *z.shape[1:]), **given)
@@ -182,7 +177,7 @@ class Model(Caller):
         already, like drawings for edges2celeba. `seed=None` turns off the model's noise, if it has any.
         Image i has the noise of sample `start` + i of the seed, so images may be given in parts.
         """
-        x = self.prepare(images, filtered=not prepared)
+        x, seed = self.prepare(images, filtered=not prepared), None if seed is None else whole("seed", seed)
         return Images(self._map("translate", x, given, batch_size, seed, start), self.info_of(seed, given), start)
 
     @needs("complete")
@@ -202,7 +197,7 @@ class Model(Caller):
         Image i has the noise of sample `start` + i of the seed, so images may be given in parts.
         """
         x, seed = self.prepare(images), fresh_seed(seed)
-        kept = torch.as_tensor(mask, dtype=torch.bool)
+        kept = as_tensor(mask, dtype=torch.bool)
         try:
             kept = kept.expand(len(x), *x.shape[2:])[:, None]
         except RuntimeError as error:
@@ -249,8 +244,8 @@ class Model(Caller):
 def load(
     name: str | os.PathLike[str],
     *,
-    device: str = "auto",
-    dtype: str = "float32",
+    device: str | torch.device | None = "auto",
+    dtype: str | torch.dtype | None = "float32",
     verify: str = "hashes",
     key: str | os.PathLike[str] | None = None,
     revision: str | None = None,
@@ -263,7 +258,8 @@ def load(
 
     name: a name that `zoo.list_models()` shows; or a folder that `zoo.train` wrote; or a repository on the Hub,
     `org/name` or `org/name@revision`. `zoo info NAME --where` says where a name leads.
-    device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast.
+    device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast, by
+    name or as torch's own; `log_prob` and `elbo` are computed in float32 with any. None stands for the default of both.
     verify: `hashes` compares the files with the commit's listing and with config.json. `signed` also checks the card's
     signature with `key`, a public key (PEM file; $ZOO_PUBLIC_KEY by default).
     revision, token, cache_dir, force_download, local_files_only: for a repository, the options of the Hub's client.
@@ -286,7 +282,7 @@ def load(
 
 def fresh_seed(seed: int | None) -> int:
     """The seed itself, or a new one. No global random state changes."""
-    return secrets.randbits(48) if seed is None else seed
+    return secrets.randbits(48) if seed is None else whole("seed", seed)
 
 
 def _shown(parts: Iterator[Images], total: int, title: str) -> Iterator[Images]:

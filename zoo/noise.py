@@ -6,7 +6,6 @@ own, in which sample i owns fixed blocks. The numbers are drawn on the CPU and t
 """
 
 import math
-import operator
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.values import whole
 
 
 class AnyNoise(Protocol):
@@ -36,7 +36,7 @@ class Noise:
     """
 
     def __init__(self, seed: int, start: int, stop: int, device: torch.device | str = "cpu") -> None:
-        self.seed, self.start, self.stop = _word("seed", seed), _word("start", start), _word("stop", stop)
+        self.seed, self.start, self.stop = whole("seed", seed), whole("start", start), whole("stop", stop)
         if self.start > self.stop:
             raise InputError(f"start must not be above stop, found {start} and {stop}")
         self.device = device
@@ -66,16 +66,6 @@ class Noise:
         raw = stream.random_raw(n * blocks * 4).reshape(n, blocks * 4)[:, :size]
         # 52 bits and a half are exact in float64, so that no number is rounded to 0 or 1.
         return torch.from_numpy(((raw >> np.uint64(12)) + 0.5) * 2.0**-52).reshape(n, *shape)
-
-
-def _word(name: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if not 0 <= number < 2**64:
-        raise InputError(f"{name} must be an integer from 0 to 2**64 - 1, found {value!r}")
-    return number
 
 
 class FreshNoise:

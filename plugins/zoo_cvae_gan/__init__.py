@@ -41,6 +41,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             evaluation="zoo_cvae_gan.evaluate:evaluate",
             capabilities=("sample", "encode", "decode", "infer"),
             batch="labelled",
+            smallest_batch=2,
             tiny={"image_size": 8, "latent_dim": 4, "names": ["a", "b", "c"], "widths": [4, 8], "hidden": 8},
             recipes=(
                 zoo.Recipe(

@@ -24,6 +24,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             evaluation="zoo_infogan.evaluate:evaluate",
             capabilities=("sample", "infer"),
             batch="images",
+            smallest_batch=2,
             tiny={"image_size": 8, "latent_dim": 4, "width": 4, "hidden": 8},
             recipes=(
                 zoo.Recipe(

@@ -30,6 +30,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             evaluation="zoo_judge.evaluate:evaluate",
             capabilities=("infer", "features"),
             batch="labelled",
+            smallest_batch=2,
             tiny={"image_size": 16, "channels": 1, "widths": [4, 4, 8, 8], "names": list("abcdefghij")},
             recipes=(
                 zoo.Recipe(
@@ -109,6 +110,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             train="zoo_judge.train:train_backbone",
             capabilities=("features",),
             batch="labelled",
+            smallest_batch=2,
             tiny={"image_size": 16, "channels": 1, "widths": [4, 4, 8, 8]},
             converted={
                 "imagenet-lite0": "Features of EfficientNet-Lite0, trained on ImageNet by its authors: they compare "

@@ -26,6 +26,7 @@ from zoo.card import facts as cards
 from zoo.cli.given import OWN_OPTIONS
 from zoo.cli.jobs import JOBS
 from zoo.cli.parser import app
+from zoo.errors import COMMAND, arguments
 from zoo.evaluation.report import Check
 from zoo.family.conditions import Categorical, Condition, Continuous, Flags
 from zoo.family.registry import Plugin, cards_of, registry
@@ -109,6 +110,37 @@ def test_a_closed_pipe_is_quiet() -> None:
         # The reader is gone before the first word is written.
         done = process("bash", "-c", f"(sleep 1; exec {ZOO} {command}) | true")
         assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("PYTHONIOENCODING=cp1251 zoo info dcgan-celeba", 0),
+        ("PYTHONIOENCODING=cp932 zoo info dcgan-celeba", 0),
+        ("PYTHONIOENCODING=ascii zoo info dcgan-celeba", 0),
+        ("PYTHONIOENCODING=cp1251 zoo info 顔-été-😀", 1),
+        ("zoo plugins >&-", 0),
+        ("zoo list <&-", 0),
+        ("zoo info nobody 2>&-", 1),
+        ("zoo list <&- >&- 2>&-", 0),
+        ("zoo list >/dev/full", 1),
+    ],
+)
+def test_no_console_or_pipe_makes_a_command_fall(command: str, status: int) -> None:
+    """Encodings that lack a character, streams that are closed, a disk that is full."""
+    done = process("sh", "-c", command.replace("zoo", f"{sys.executable} -m zoo", 1), errors="replace")
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json_stays_json_in_an_encoding_that_lacks_its_characters() -> None:
+    code = "from zoo.cli.terminal import open_streams, print_json; open_streams(); print_json('é 顔 😀')"
+    for encoding in ("ascii", "cp1251", "cp932"):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, check=True, capture_output=True, env=ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+        )
+        assert json.loads(done.stdout.decode(encoding)) == "é 顔 😀"
 
 
 def test_an_error_is_a_line_and_a_hint_on_stderr_and_status_1(tmp_path: Path) -> None:
@@ -650,6 +682,57 @@ def sentences(node: ast.AST) -> Iterator[str]:
         yield node.value
     for child in ast.iter_child_nodes(node):
         yield from sentences(child)
+
+
+def test_options_in_hints_exist_and_are_named_as_arguments_in_python() -> None:
+    """A hint is for both: what it calls --card-name is card_name in Python, and the error says so there."""
+    import zoo.scaffold.package
+    from zoo.training.plan import Settings
+
+    options = {option for command in commands().values() for param in command.params for option in param.opts}
+    calls = (zoo.train, zoo.train_all, zoo.evaluate, zoo.verify, zoo.publish, zoo.load, zoo.scaffold.package.Answers)
+    known = {name for call in calls for name in inspect.signature(call).parameters} | Settings.model_fields.keys()
+    known |= {"steps", "image_size", "lr", "names", "set"}  # of recipes; and a name that the text leaves open
+    told = [
+        text
+        for path in sorted(Path(zoo.__file__).parent.rglob("*.py"))
+        if "cli" not in path.parts and path.name != "pytest_plugin.py"
+        for text in sentences(ast.parse(path.read_text(encoding="utf-8")))
+        if " " in text and arguments(text)
+    ]
+    assert len(told) > 20
+    for text in told:
+        bare = COMMAND.sub("", text)
+        assert {*re.findall(r"--[a-z][a-z-]*[a-z]", bare)} <= options, text
+        assert {*arguments(text)} <= known, text
+
+
+def test_an_error_in_python_names_arguments_and_on_the_command_line_options(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "фото").mkdir()
+    with pytest.raises(zoo.ConfigError, match=r"--card-name dcgan-faces\. In Python: the argument card_name\.$"):
+        zoo.train("dcgan-celeba", data=tmp_path / "фото", out=tmp_path / "run")
+    said = run("train", "dcgan-celeba", "--data", tmp_path / "фото", "--out", tmp_path / "run").stderr
+    assert "--card-name dcgan-faces" in said
+    assert "Python" not in said
+
+
+@pytest.mark.parametrize(
+    ("hint", "names"),
+    [
+        ("Give another folder: --out FOLDER", ["out"]),
+        ("To go on add --resume. To begin anew: --out FOLDER", ["resume", "out"]),
+        ("Try --set lr=VALUE or --set 'loop.names=[1]'", ["lr", "loop.names"]),
+        ("Say which: --column image=NAME, and give --signature KEY.", ["columns", "key"]),
+        ("Train it: zoo train NAME --out FOLDER", []),
+        ("Upgrade it: pip install --upgrade genzoo", []),
+        ("Give --device cpu; in Python device='cpu'.", []),
+        ("zoo-tool -- no option", []),
+    ],
+)
+def test_what_an_option_in_a_hint_is_in_python(hint: str, names: list[str]) -> None:
+    assert arguments(hint) == names
 
 
 def test_the_commands_and_options_that_errors_tell_of_exist() -> None:

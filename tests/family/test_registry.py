@@ -1,5 +1,6 @@
 """Plugins are loaded one by one under guard. Here real ones, good and bad, are installed by pip into a folder."""
 
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def hook(package: str, returned: str) -> str:
     return HOOK.format(package=package, returned=returned)
 
 
+ODD = """
+class Odd(zoo.ModelSpec):
+    def __getattribute__(self, name):
+        return {fault} if name == "tiny" else super().__getattribute__(name)
+"""
+
+
+def odd(package: str, fault: str) -> str:
+    """A plugin whose spec has a field that cannot be read."""
+    return hook(package, "[Odd(**vars(spec('odd')))]") + ODD.format(fault=fault)
+
+
 # Entry point, which is also the distribution's name -> source of its package's __init__.py, reason it must be given.
 BAD: dict[str, tuple[str, str]] = {
     "raises": ("raise RuntimeError('no luck today')", "RuntimeError: no luck today"),
@@ -96,6 +109,28 @@ BAD: dict[str, tuple[str, str]] = {
     "empty": (hook("empty", "[]"), "returned no ModelSpec"),
     "nothing": (hook("nothing", "None"), "returned no ModelSpec"),
     "hook-raises": (hook("hook_raises", "1 / 0"), "ZeroDivisionError: division by zero"),
+    "no-interrupt": ("raise KeyboardInterrupt", "it raised KeyboardInterrupt, though nobody pressed Ctrl-C"),
+    "mute": (
+        "class Odd(BaseException):\n    def __str__(self): raise SystemExit(4)\nraise Odd",
+        "Odd: (its message cannot be shown)",
+    ),
+    "field-raises": (odd("field_raises", "1 / 0"), "its field tiny cannot be read: ZeroDivisionError"),
+    "field-exits": (odd("field_exits", "exit(3)"), "SystemExit: 3"),
+    "odd-value": (hook("odd_value", "[spec('x', tiny={'a': object()})]"), "made of plain values, and object is none"),
+    "pathless": (hook("pathless", "[spec('pathless')]") + "import sys\nsys.path.clear()", "folders out of sys.path"),
+    "new-path": ("import sys\nsys.path = None\nimport a_package_nobody_has", "TypeError: "),
+    "closes-stdout": (
+        hook("closes_stdout", "[spec('closes-stdout')]") + "import sys\nsys.stdout.close()",
+        "it closed stdout or stderr",
+    ),
+    "closes-both": (
+        hook("closes_both", "[spec('closes-both')]") + "import sys\nsys.__stdout__.close()\nsys.stderr.close()",
+        "it closed stdout or stderr",
+    ),
+    "closes-files": (
+        hook("closes_files", "[spec('closes-files')]") + "import os\nos.close(1)\nos.close(2)",
+        "it closed stdout or stderr",
+    ),
 }
 GOOD = hook("good", "[spec('good', card='good-shade')]")
 # Two honest plugins that chose one name: who wins must not depend on what the disk lists first.
@@ -119,6 +154,11 @@ def wheel(folder: Path, name: str, files: Mapping[str, str]) -> Path:
         for file, text in (contents | {f"{info}/RECORD": record}).items():
             archive.writestr(file, text)
     return path
+
+
+def path_with(site: Path) -> str:
+    """A PYTHONPATH of this process with one more folder."""
+    return os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def install(wheels: list[Path], target: Path) -> None:
@@ -288,6 +328,7 @@ print(json.dumps([shapes, complaint]))
         ("-good,-raises", "genzoo dangling", "good raises"),
         ("all,-genzoo", "good dangling", "genzoo"),
         ("good,-good", "", "good genzoo"),
+        ("", "", "good genzoo raises"),
     ],
 )
 def test_plugins_can_be_let_in_or_left_out(
@@ -347,18 +388,51 @@ def test_metadata_that_cannot_be_read_hides_nobody(tmp_path: Path, isolated: Iso
 
 
 def test_an_interrupt_is_not_taken_for_a_bad_plugin(tmp_path: Path) -> None:
-    install([wheel(tmp_path, "slow", {"__init__.py": "raise KeyboardInterrupt"})], tmp_path / "site")
+    pressed = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    while True: pass\n"
+    source = pressed + "except BaseException: exit(3)"
+    install([wheel(tmp_path, "slow", {"__init__.py": source})], tmp_path / "site")
     code = textwrap.dedent("""
         import sys
         from zoo.family.registry import registry
         try:
             registry()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            assert "plugin slow of slow 1.0 was loading" in str(error)
             sys.exit(registry.cache_info().currsize + 42)
     """)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    environment = os.environ | {"PYTHONPATH": path_with(tmp_path / "site")}
     done = subprocess.run([sys.executable, "-c", code], check=False, env=environment, timeout=120)
     assert done.returncode == 42, "it reaches the caller, and no half-filled registry is kept"
+
+
+NOISY = """
+import os, sys
+print("print")
+sys.stdout.write("write")
+os.write(1, b"file")
+os.system("echo program")
+kept = sys.stdout
+"""
+
+
+def test_a_plugin_that_prints_spoils_no_json(tmp_path: Path) -> None:
+    """What it says goes to stderr, later too; the plugin loads."""
+    later = NOISY + hook("noisy", "[spec('noisy')]").replace("    return", "    print('hook')\n    return")
+    install([wheel(tmp_path, "noisy", {"__init__.py": later})], tmp_path / "site")
+    code = """
+import json, sys
+from zoo.cli.parser import app
+from zoo.family.registry import registry
+app(["plugins", "--json"], standalone_mode=False)
+import noisy
+noisy.kept.write("afterwards\\n")
+"""
+    environment = os.environ | {"PYTHONPATH": path_with(tmp_path / "site")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, env=environment, timeout=120, capture_output=True, text=True)
+    assert {entry["state"] for entry in json.loads(done.stdout) if entry["plugin"] == "noisy"} == {"loaded"}
+    for word in ("print", "write", "file", "program", "hook", "afterwards"):
+        assert word in done.stderr
 
 
 def test_built_in_families_come_through_the_same_door() -> None:

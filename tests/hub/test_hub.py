@@ -1,14 +1,22 @@
 """A name becomes a folder, a bundled card or a repository, in an order that can be read."""
 
+import os
+import re
 import shutil
+import ssl
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zoo.errors import HubError, InputError, NotFoundError
+from zoo.family.registry import Registry
 from zoo.hub import download
 from zoo.hub import places as hub
+from zoo.hub.client import translate
 from zoo.hub.download import Snapshot
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -70,6 +78,13 @@ def test_a_short_name_is_the_bundled_card_even_beside_a_folder_of_that_name(desk
         ("org/faces", {"revision": "v1"}, "", ("org/faces", "v1")),
         ("org/faces@v1", {"revision": "v1"}, "", ("org/faces", "v1")),
         ("org/faces@refs/pr/1", {}, "", ("org/faces", "refs/pr/1")),
+        ("https://huggingface.co/org/faces", {}, "", ("org/faces", None)),
+        ("https://huggingface.co/org/faces/tree/main", {}, "", ("org/faces", "main")),
+        ("https://huggingface.co/org/faces/blob/v1/config.json?download=true", {}, "", ("org/faces", "v1")),
+        ("https://huggingface.co/org/faces/tree/refs%2Fpr%2F1", {}, "", ("org/faces", "refs/pr/1")),
+        ("https://huggingface.co/org/faces/@v1", {}, "", ("org/faces", "v1")),
+        ("http://hf.co/org/faces", {}, "", ("org/faces", None)),
+        ("huggingface.co/org/faces", {}, "", ("org/faces", None)),
         ("faces", {}, "us", ("us/faces", None)),
         ("dcgan-celeba@v2", {}, "us", ("us/dcgan-celeba", "v2")),
         ("dcgan-celeba", {"revision": "v2"}, "us", ("us/dcgan-celeba", "v2")),
@@ -95,6 +110,10 @@ def test_the_rest_is_asked_of_the_hub(
         ("./nowhere", NotFoundError, "no folder nowhere"),
         ("a/b/c", NotFoundError, "no folder a/b/c"),
         ("", NotFoundError, "no card ''"),
+        ("https://huggingface.co/datasets/org/faces", InputError, "is not the page of a model on the Hub"),
+        ("https://huggingface.co/org", InputError, "is not the page of a model on the Hub"),
+        ("https://example.org/org/faces", InputError, "is not the page of a model on the Hub"),
+        ("https://huggingface.co/org/faces/tree/v1@v2", InputError, "two revisions, 'v1' and 'v2'"),
     ],
 )
 def test_what_nobody_could_know_is_said_without_asking(
@@ -103,6 +122,43 @@ def test_what_nobody_could_know_is_said_without_asking(
     with pytest.raises(error, match=says):
         hub.find(name)
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."),
+            "(?s)ImportError: Using SOCKS proxy, but the 'socksio'.*pip install 'httpx.socks.'",
+        ),
+        (FileNotFoundError(2, "No such file or directory"), "(?s)No such file or directory.*SSL_CERT_FILE"),
+        (ssl.SSLCertVerificationError("certificate verify failed"), "(?s)certificate verify failed.*SSL_CERT_FILE"),
+        (
+            ConnectionError("Name or service not known\nmore"),
+            "ConnectionError: Name or service not known\n  Check the n",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_reported_with_the_cause(error: Exception, says: str) -> None:
+    assert re.search(says, str(translate(error, "org/faces", "main")))
+
+
+def test_a_program_in_an_archive_says_where_cards_can_be_read(tmp_path: Path) -> None:
+    """zoo imported from a zip file: nothing is listed as bundled, and both the list and the error say why."""
+    package = Path(hub.__file__).parents[2]
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        for file in (package / "zoo").rglob("*.py"):
+            archive.write(file, file.relative_to(package))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "app.zip"), "ZOO_PLUGINS": "builtin"}
+    for words in (["list"], ["info", "dcgan-celba"]):
+        command = [sys.executable, "-m", "zoo", *words]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert "zoo is in an archive here, and cards are read from folders only" in done.stderr
+
+
+def test_a_program_without_metadata_says_how_to_put_them_in() -> None:
+    with pytest.raises(NotFoundError, match=r"lacks the metadata of genzoo.*--copy-metadata genzoo"):
+        Registry([]).spec("dcgan")
 
 
 def test_two_revisions_are_one_too_many(asked: list[Any]) -> None:

@@ -24,7 +24,9 @@ from zoo.errors import ConfigError, DataError, InputError, NotFoundError, Plugin
 from zoo.family.registry import registry
 from zoo.testing import Case
 from zoo.training.plan import Plan, Settings, plan
+from zoo.training.plan import planned as plan_of
 from zoo.training.rounding import AGREEMENT, disagreement
+from zoo.training.run import Run
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 8, "image_size": 16, "width": 4, "latent_dim": 8, "log_every": 2}
 SAME: dict[str, Any] = {"save_every": 2, "sample_every": 2, "lr": 1e-3, "ema": 0.5, "flip": False}
@@ -242,6 +244,9 @@ def test_a_copy_of_the_recipes_data_keeps_its_terms(faces: Path, tmp_path: Path)
         ({"precision": "float8"}, r"precision: .*'float32', 'tf32' or 'bfloat16'.*found 'float8'"),
         ({"image_size": 24}, r"image_size: .*found 24"),
         ({"width": -4}, r"width: .*greater than or equal to 1"),
+        ({"steps": True}, r"steps=True: expected a number"),
+        ({"batch_size": True}, r"batch_size: expected a number, found True"),
+        ({"width": True}, r"width: expected a number, found True"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_read_or_written(
@@ -250,6 +255,48 @@ def test_bad_settings_are_refused_before_anything_is_read_or_written(
     with pytest.raises(ConfigError, match=message):
         train(tmp_path / "run", tmp_path / "missing", **given)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("family", sorted(registry().specs))
+def test_a_family_trains_on_the_smallest_batch_that_it_declares(family: str, tmp_path: Path) -> None:
+    """Finite after three steps; and with one image less it would not begin."""
+    case = Case(registry().spec(family))
+    run = Run(tmp_path, seed=0, precision="float32", device="cpu", threads=1, log_every=1, progress=False)
+    batches = case.batches(run, 3)
+    batches.batch_size = case.spec.smallest_batch
+    module = case.loop(run, batches, 3)
+    assert all(bool(parameter.isfinite().all()) for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("recipe", ["infogan-mnist", "cvae-gan-mnist", "judge-mnist"])
+def test_a_batch_of_one_is_refused_where_the_loop_compares_images(recipe: str) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size=1: .* batches of 2 images or more.*\n.*--batch-size 2"):
+        plan_of(recipe, {"batch_size": 1})
+
+
+@pytest.mark.parametrize(
+    ("folder", "card"),
+    [
+        ("My Faces", "dcgan-my-faces"),
+        ("été", "dcgan-ete"),
+        ("Größe 2", "dcgan-grosse-2"),
+        ("Tiếng Việt", "dcgan-tieng-viet"),
+        ("ｆｕｌｌ", "dcgan-full"),
+        ("фото", None),
+        ("顔", None),
+        ("صور", None),
+        ("фото 2", None),
+        ("___", None),
+    ],
+)
+def test_a_folder_in_any_script_makes_a_name_or_a_question(folder: str, card: str | None, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    if card is not None:
+        assert plan_of("dcgan-celeba", {}, data=tmp_path / folder).name == card
+        return
+    with pytest.raises(ConfigError, match=r"makes no name of a card.*\n.*--card-name"):
+        plan_of("dcgan-celeba", {}, data=tmp_path / folder)
+    assert plan_of("dcgan-celeba", {}, data=tmp_path / folder, card_name="mine").name == "mine"
 
 
 def test_numbers_may_be_given_as_text(faces: Path, tmp_path: Path) -> None:
@@ -507,9 +554,16 @@ def test_columns_of_another_name_are_remembered_by_the_card(tmp_path: Path, face
     assert zoo.evaluate(tmp_path / "run", data=tmp_path / "data", progress=False)
 
 
-def test_a_card_of_own_data_has_a_name_of_its_own(faces: Path, tmp_path: Path) -> None:
+def test_a_card_of_own_data_has_a_name_of_its_own_and_loads_by_its_folder(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = train(tmp_path / "named", faces, card_name="my-faces")
     assert named.name == "my-faces"
+    readme = (tmp_path / "named" / "README.md").read_text()
+    assert 'zoo.load(".").sample(' in readme, "no name leads to this folder"
+    assert str(tmp_path) not in readme
+    monkeypatch.chdir(tmp_path / "named")
+    assert zoo.load(".").name == "my-faces"
     assert "zoo train dcgan-celeba" in (tmp_path / "named" / "README.md").read_text()
     with pytest.raises(ConfigError, match=r"(?s)card name 'My Faces' is not made of.*--card-name"):
         train(tmp_path / "other", faces, card_name="My Faces")

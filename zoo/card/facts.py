@@ -12,7 +12,7 @@ from zoo.card.names import CONFIG, FACTS, PICTURE, README, REPOSITORY, WEIGHTS
 from zoo.errors import InputError
 from zoo.family.conditions import Condition, declared
 from zoo.family.config import Config, validate
-from zoo.family.registry import registry
+from zoo.family.registry import cards_of, registry
 from zoo.family.spec import ModelSpec
 from zoo.files import read_json, to_json, write_atomically
 
@@ -222,7 +222,8 @@ def render(folder: Path) -> str:
         size=(folder / WEIGHTS).stat().st_size,
         picture=(folder / PICTURE).is_file(),
         caption=caption(spec, config, facts),
-        example=example(spec, facts.repository or config.name, facts),
+        here=loads_by(spec, config.name, facts),
+        example=example(spec, loads_by(spec, config.name, facts), facts),
         library=DISTRIBUTION,
     )
 
@@ -268,6 +269,12 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -
 def hub_metric(name: str) -> str | None:
     """The Hub's own metric that a figure is, or None. Its `precision` and `recall` are of classifiers: ours are not."""
     return "accuracy" if "accuracy" in name.split("_") else None
+
+
+def loads_by(spec: ModelSpec, name: str, facts: Facts) -> str:
+    """What `zoo.load` takes for a card: its repository, or its name if the family has a card of that name; any other
+    card only by its folder, which is `.` for who is there."""
+    return facts.repository or (name if name in cards_of(spec) else ".")
 
 
 def example(spec: ModelSpec, name: str, facts: Facts) -> str:

@@ -27,7 +27,7 @@ from zoo.family.conditions import Condition, declared
 from zoo.family.config import validate
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec
-from zoo.files import parse_json, write_atomically
+from zoo.files import parse_json, refuse_pointer, write_atomically
 
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 10_000
@@ -204,6 +204,9 @@ def _read_header(file: BinaryIO, size: int, path: Path) -> bytes:
         raise FormatError(f"{path}: {size} bytes; too short for a safetensors file")
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= MAX_HEADER:
+        file.seek(0)
+        refuse_pointer(file.read(100), str(path))
+    if not 2 <= length <= MAX_HEADER:
         raise FormatError(f"{path}: no safetensors file: a header of {length} bytes, expected 2 to {MAX_HEADER}")
     if 8 + length > size:
         raise FormatError(f"{path}: cut short: expected a header of {length} bytes, found a file of {size}")
@@ -272,6 +275,33 @@ def _match(found: Layout, wanted: Layout, path: Path) -> None:
         raise FormatError(f"{path}: does not fit the model of config.json: {'; '.join(sorted(faults)[:10])}{more}")
 
 
+def unwrapped(module: Any) -> Any:
+    """The module itself inside what `torch.compile` or the classes for several devices make of it."""
+    while (name := _wraps(module)) is not None:
+        module = getattr(module, name)
+    return module
+
+
+def _wraps(module: nn.Module) -> str | None:
+    """Under which name a module that only wraps another one holds it; None for any other module."""
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return "module"
+    return "_orig_mod" if module._modules.keys() == {"_orig_mod"} else None
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    """A module's tensors by the names that they have without wrappers."""
+    module = unwrapped(module)
+    inner = {f"{name}.{held}." for name, part in module.named_modules() if (held := _wraps(part))}
+
+    def outside(key: str) -> str:
+        for prefix in sorted(filter(key.startswith, inner), key=len, reverse=True):
+            key = f"{prefix[: prefix[:-1].rindex('.') + 1]}{key.removeprefix(prefix)}"
+        return key
+
+    return {outside(key): value for key, value in module.state_dict().items()}
+
+
 def save_weights(module: nn.Module, folder: Path, dtype: str = "float32") -> WeightsFacts:
     """Write model.safetensors, and return what config.json must say about it.
 
@@ -281,7 +311,7 @@ def save_weights(module: nn.Module, folder: Path, dtype: str = "float32") -> Wei
         raise ConfigError(f"weights cannot be stored as {dtype!r}; expected one of {', '.join(FLOATS)}")
     state = {
         key: (value.to(FLOATS[dtype]) if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in module.state_dict().items()
+        for key, value in _state(module).items()
     }
     path, broken = folder / WEIGHTS, _not_finite(state)
     if broken:

@@ -16,7 +16,7 @@ def list_(
     """List the cards that load by name, and the recipes to train."""
     from zoo.cli.terminal import pick, show
     from zoo.family.registry import cards_of, registry
-    from zoo.hub.places import origin
+    from zoo.hub.places import lacking, origin
 
     found = registry()
     entries = [
@@ -36,6 +36,8 @@ def list_(
         return print_json(entries)
     headers = ("name", "family", "task", "capabilities", "state")
     show(pick(entries, headers), headers)
+    if lacking():
+        typer.echo(lacking(), err=True)
     aside = sum(plugin.error is not None and not plugin.left_out for plugin in found.plugins)
     if aside:
         typer.echo(f"plugins set aside: {aside}. 'zoo plugins' says why.", err=True)

@@ -1,5 +1,6 @@
 """The commands about families: list the plugins, write a package for a new family, test a family by the laws."""
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -34,6 +35,13 @@ def plugins(as_json: Json = False) -> None:
         }
         for plugin in registry().plugins
     ]
+    if "ZOO_PLUGINS" in os.environ:
+        left_out = sum(plugin.left_out for plugin in registry().plugins)
+        typer.echo(
+            f"ZOO_PLUGINS={os.environ['ZOO_PLUGINS']} leaves out {left_out} of {len(entries)} plugins. "
+            "They were not imported. Name those that may load, with commas between them.",
+            err=True,
+        )
     if as_json:
         return print_json(entries)
     headers = ("plugin", "distribution", "version", "module", "families", "import_ms", "api", "state", "reason")

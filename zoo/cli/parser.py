@@ -32,9 +32,10 @@ class Commands(TyperGroup):
                 raise
             _complain(error)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             resume = " The same command with --resume goes on." if ctx.invoked_subcommand == "train" else ""
-            typer.echo(f"Interrupted.{resume}", err=True)
+            when = f" while {interrupt}" if str(interrupt) else ""
+            typer.echo(f"Interrupted{when}.{resume}", err=True)
             raise typer.Exit(130) from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -156,11 +157,16 @@ _add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")
 
 def main() -> None:
     """The console script. It ends in silence when its output is no longer read, as in `zoo list | head -1`."""
+    from zoo.cli.terminal import open_streams
+
+    open_streams()
     try:
         try:
             app(prog_name="zoo")
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:  # what remains to be written, at the end, leads nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _complain(error)
         sys.exit(1)

@@ -21,6 +21,7 @@ from zoo.cli.given import (
     open_model,
 )
 from zoo.errors import InputError
+from zoo.values import whole
 
 
 def sample(
@@ -54,13 +55,12 @@ def sample(
     """
     if seed is None and (shard or skip_existing):
         ctx.fail("Give --seed too. Without it each call would make other images.")
+    n, start = whole("n", n, 1), whole("start", start)
     rows = _share(shard, n) if shard else range(n)
     model, given = open_model(ctx, name, ctx.args, setting, device=device, dtype=dtype, key=key)
-    from zoo.calling import check_count
     from zoo.family.conditions import part, tensors
     from zoo.model import fresh_seed
 
-    check_count(n, start)
     seed, taken = fresh_seed(seed), model.conditions_of("sample")
     out = out or Path(f"{model.name}-seed{seed}.png")
     width = max(5, len(str(start + n - 1)))

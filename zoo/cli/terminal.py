@@ -1,5 +1,8 @@
 """How commands print tables and facts: folded to the width of a terminal, and as whole lines into a pipe or a file."""
 
+import codecs
+import contextlib
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +17,33 @@ if TYPE_CHECKING:
 
 Facet = tuple[str, str]
 METRIC_HEADERS = ("figure", "value", "better", "measured on", "compare with", "protocol")
+
+
+def open_streams() -> None:
+    """Make stdin, stdout and stderr usable, whatever the program was started with.
+
+    One that is closed leads nowhere; otherwise the next file that a command opens would be taken for it. A character
+    that the encoding of a console or pipe lacks is written as in JSON, \\u00e9, so that JSON stays JSON.
+    """
+    codecs.register_error("zoo.escaped", _escaped)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # not a file: a program that captures what is printed
+            stream.reconfigure(errors="zoo.escaped")  # type: ignore[union-attr]
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Handler of characters that an encoding lacks: as JSON escapes them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4)), error.end
 
 
 def show(rows: Iterable[Sequence[str]], headers: Sequence[str] = ()) -> None:

@@ -24,6 +24,7 @@ from zoo.family.registry import registry
 from zoo.hub import places as hub
 from zoo.model import Model, load
 from zoo.training import pictures
+from zoo.values import whole
 
 SECOND = "imagenet-lite0"
 """The card whose features measure the distances a second time."""
@@ -56,6 +57,7 @@ def evaluate(
 
     Raises MissingExtraError, NotFoundError for an unknown card, InputError, and DataError for data that are not there.
     """
+    seed, limit = whole("seed", seed), None if limit is None else whole("limit", limit, 1)
     if write and limit is not None:
         raise InputError(
             "figures on a part of the test split cannot be written into a card", "Leave out --limit or --write."

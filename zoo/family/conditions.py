@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import ConfigError, InputError, did_you_mean
+from zoo.values import as_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +103,7 @@ class Continuous:
         import torch
 
         try:
-            array = torch.as_tensor(value, dtype=torch.float32)
+            array = as_tensor(value, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{key}={value!r}: expected {self.text()}") from error
         if array.ndim == 1 and self.size == 1:

@@ -21,7 +21,7 @@ def validate(schema: type[Schema], values: object, where: str) -> Schema:
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: expected a mapping, found {type(values).__name__}")
     try:
-        return schema.model_validate(values)
+        checked = schema.model_validate(values)
     except pydantic.ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
         lines = [f"{_place(fault['loc'])}: {fault['msg']}, found {_short(fault['input'])}" for fault in faults[:10]]
@@ -29,6 +29,15 @@ def validate(schema: type[Schema], values: object, where: str) -> Schema:
         unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
         hint = did_you_mean(unknown[0], schema.model_fields) if unknown else None
         raise ConfigError(f"{where}: " + "; ".join(lines + more), hint) from None
+    for key, value in values.items():
+        if taken_for_a_number(value, getattr(checked, key)):
+            raise ConfigError(f"{where}: {key}: expected a number, found {value}")
+    return checked
+
+
+def taken_for_a_number(given: object, read: object) -> bool:
+    """Whether a schema has read a truth value as a number."""
+    return isinstance(given, bool) and isinstance(read, int | float) and not isinstance(read, bool)
 
 
 def _place(location: tuple[int | str, ...]) -> str:

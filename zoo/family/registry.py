@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -17,6 +18,7 @@ from zoo._version import DISTRIBUTION
 from zoo.errors import InputError, NotFoundError, PluginError, did_you_mean
 from zoo.extras import explained
 from zoo.family import hookspecs
+from zoo.family.guard import guarded, plain, said
 from zoo.family.spec import API_VERSION, ModelSpec, Recipe, check_spec
 
 
@@ -73,15 +75,16 @@ class Registry:
         started = time.perf_counter()
         distribution, version = _distribution(point)
         record: dict[str, Any] = {}
-        specs: list[ModelSpec] = []
+        specs: list[Any] = []
         try:
             self.wanted.check(point.name, distribution)
-            specs = _specs(point)
+            with guarded(f"plugin {point.name} of {distribution} {version}"):
+                specs += _specs(point)
             self._check(specs)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the user's own: the guard lets no other one out
             raise
         except BaseException as error:  # a plugin may raise anything at import, SystemExit too
-            record["error"] = _reason(error)
+            record["error"] = said(error)
             record["cause"] = error
             record["claims"] = tuple(name for _, name in _names(specs))
         else:
@@ -157,9 +160,19 @@ class Registry:
                 return self.provider(spec.name)
         return None
 
+    @property
+    def lacking(self) -> str:
+        """Why there is no plugin at all, not even ours; empty if there is one."""
+        if self.plugins:
+            return ""
+        return (
+            f"No plugin is found, since this program lacks the metadata of {DISTRIBUTION}, which list its families. "
+            f"Whoever froze or zipped it must put them in: pyinstaller --copy-metadata {DISTRIBUTION}"
+        )
+
     def _hint(self, word: str, known: Iterable[str]) -> str:
         aside = sorted(plugin.name for plugin in self.plugins if plugin.error)
-        more = f"Set aside: {', '.join(aside)}; 'zoo plugins' tells why." if aside else ""
+        more = f"Set aside: {', '.join(aside)}; 'zoo plugins' tells why." if aside else self.lacking
         return f"{did_you_mean(word, known)} {more}".strip()
 
 
@@ -183,7 +196,7 @@ def _specs(point: EntryPoint) -> list[ModelSpec]:
         specs.extend(result)
     if not specs:
         raise PluginError("zoo_models() returned no ModelSpec")
-    return specs
+    return [plain(spec) for spec in specs]
 
 
 def _is_cards_alone(module: Any) -> bool:
@@ -207,14 +220,6 @@ def _names(specs: list[ModelSpec]) -> list[tuple[str, str]]:
     cards = [recipe.name for spec in good for recipe in spec.recipes if isinstance(recipe, Recipe)]
     cards += [name for spec in good if isinstance(spec.converted, Mapping) for name in spec.converted]
     return [("family", spec.name) for spec in good] + [("card", name) for name in cards]
-
-
-def _reason(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its message cannot be shown)"
-    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
@@ -244,24 +249,24 @@ class Wanted:
     """Which plugins may load: $ZOO_PLUGINS.
 
     It holds words with commas between them: `all`, `builtin`, or the name of a distribution or an entry point. A `-` in
-    front of a word leaves that out. If no word lets something in, everything may load.
+    front of a word leaves that out. If there are only such words, everything else may load; without a word, nothing.
     """
 
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = ("all",)
 
     def check(self, name: str, distribution: str) -> None:
         """PluginError for a plugin that is left out. It is raised before the plugin is imported."""
         kinds = {"all", name, distribution} | ({"builtin"} if distribution == DISTRIBUTION else set())
-        allowed = [word for word in self.words if not word.startswith("-")]
-        left_out = any(word[1:] in kinds for word in self.words if word.startswith("-"))
-        if left_out or (allowed and not kinds & set(allowed)):
+        refused = {word[1:] for word in self.words if word.startswith("-")}
+        allowed = {word for word in self.words if not word.startswith("-")} or ({"all"} if refused else set())
+        if kinds & refused or not kinds & allowed:
             raise LeftOutError(f"left out by ZOO_PLUGINS={','.join(self.words)}")
 
 
 @cache
 def registry() -> Registry:
     """The installed families, found once in a process. InputError if ZOO_PLUGINS names a plugin that is not there."""
-    points, words = _entry_points(), os.environ.get("ZOO_PLUGINS", "").replace(" ", "")
+    points, words = _entry_points(), os.environ.get("ZOO_PLUGINS", "all").replace(" ", "")
     wanted = Wanted(tuple(filter(None, words.split(","))))
     known = {"all", "builtin", *(point.name for point in points), *(_distribution(point)[0] for point in points)}
     for word in wanted.words:
@@ -289,11 +294,14 @@ def resolve(where: str) -> Any:
     if that is for want of a package of an extra."""
     module, _, attribute = where.partition(":")
     try:
-        return getattr(import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # a family's module may raise anything at import
+        with guarded(where) if module not in sys.modules else nullcontext():
+            return getattr(import_module(module), attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a family's module may raise anything at import
         plugin = registry().origin(where)
         whose = f" of {plugin.distribution} {plugin.version}" if plugin else ""
         if missing := explained(error, f"{where!r}{whose}"):
             raise missing from error
-        message = f"cannot import {where!r}{whose}: {_reason(error)}"
+        message = f"cannot import {where!r}{whose}: {said(error)}"
         raise PluginError(message, _mend(plugin) if plugin else None) from error

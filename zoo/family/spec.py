@@ -144,6 +144,8 @@ class ModelSpec:
     """Input filters by name: import strings of functions (n, c, h, w) in [0, 1] -> the same."""
     evaluation: str = ""
     """Import string of `evaluate(bench) -> list[Metric]`: the family's measures beside those of its capabilities."""
+    smallest_batch: int = 1
+    """Fewest images in a batch that `train` works with. Batch norm over single values, for example, needs two."""
     api: int = 1
     """Version of the contract that the plugin was written for. The default is the first one."""
 
@@ -160,6 +162,8 @@ def check_spec(spec: ModelSpec) -> None:
     speaks = f"this zoo speaks {OLDEST_API} to {API_VERSION}"
     expect(spec.api <= API_VERSION, f"was written for API version {spec.api}, {speaks}: upgrade {DISTRIBUTION}")
     expect(spec.api >= OLDEST_API, f"was written for API version {spec.api}, {speaks}: upgrade the plugin")
+    least = spec.smallest_batch
+    expect(type(least) is int and least >= 1, f"smallest_batch must be a number, 1 or more, found {least!r}")
     for key in ("name", "title", "summary", "paper", "task", "module", "train", "batch"):
         value = getattr(spec, key)
         expect(isinstance(value, str) and value, f"{key} must be a text that is not empty, found {value!r}")

@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,10 +113,20 @@ def translate(error: Exception, repo: str, revision: str) -> ZooError:
             hint = "Log in with 'hf auth login' and a token that may do this, or set HF_TOKEN."
             return UnansweredError(f"{hub} refuses this token for {repo} (status {status})", hint)
         return UnansweredError(f"{hub} answers with status {status} for {repo}", "Type the same command again later.")
-    return UnansweredError(
-        f"{hub} cannot be reached for {repo} at {revision}: {type(error).__name__}",
-        "Check the network. HF_HUB_OFFLINE=1 uses what is in the cache; 'zoo list' shows the cards that are here.",
-    )
+    return UnansweredError(f"{hub} cannot be reached for {repo} at {revision}: {_cause(error)}", _way_out(error))
+
+
+def _cause(error: Exception) -> str:
+    """The kind of an error and the first line of its text."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(error, ImportError):  # the transport does without what a proxy needs, until there is one
+        return "Install it: pip install 'httpx[socks]'. Or unset ALL_PROXY and HTTPS_PROXY."
+    if isinstance(error, FileNotFoundError | ssl.SSLError):
+        return "Certificates are read from $SSL_CERT_FILE and $SSL_CERT_DIR. Correct these variables, or unset them."
+    return "Check the network. HF_HUB_OFFLINE=1 uses what is in the cache; 'zoo list' shows the cards that are here."
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from zoo.extras import install
 from zoo.family.registry import registry
 
 Name = str | os.PathLike[str]
+HUB = "https://huggingface.co"
+HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ def elsewhere() -> dict[str, Path]:
     """The cards of which only the config and the facts are installed; the weights come with another package."""
     here = _holding(NEEDED)
     return {name: folder for name, folder in _holding((CONFIG, FACTS)).items() if name not in here}
+
+
+def lacking() -> str:
+    """Why there are no families or cards at all in a program that was frozen or zipped; empty if there are some."""
+    if registry().lacking or bundled() or Path(__file__).is_file():
+        return registry().lacking
+    return "zoo is in an archive here, and cards are read from folders only. Unpack it, or install it with pip."
 
 
 def _holding(files: tuple[str, ...]) -> dict[str, Path]:
@@ -150,12 +159,35 @@ def repository(text: str) -> str | None:
 
 
 def _split(name: Name) -> tuple[str, str | None]:
-    """The two parts of `org/name@revision`. A path is not parted."""
+    """The two parts of `org/name@revision`, also of the address of its page. A path is not parted."""
     text = os.fspath(name)
     if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)) or Path(text).is_dir():
         return os.path.expanduser(text), None
-    text, _, revision = text.partition("@")
-    return text, revision or None
+    address, _, revision = text.partition("@")
+    page, asked = _page(address)
+    if asked and revision and asked != revision:
+        raise InputError(f"{text}: two revisions, {asked!r} and {revision!r}", "Give only one of them.")
+    return page, revision or asked
+
+
+def _page(text: str) -> tuple[str, str | None]:
+    """The repository and the revision that the address of a page on the Hub shows; any other text as it is.
+
+    InputError for the address of something else.
+    """
+    from urllib.parse import unquote, urlsplit
+
+    ours = (urlsplit(os.environ.get("HF_ENDPOINT") or HUB).netloc, *HOSTS)
+    parts = urlsplit(text if "://" in text or text.partition("/")[0] not in ours else f"https://{text}")
+    if not parts.scheme or not parts.netloc:
+        return text, None
+    words = [unquote(word) for word in parts.path.split("/") if word]
+    if parts.netloc not in ours or len(words) < 2 or words[0] in ("datasets", "spaces", "docs", "collections"):
+        raise InputError(
+            f"{text} is not the page of a model on the Hub", "Give a card as org/name or org/name@revision."
+        )
+    shown = words[3] if len(words) > 3 and words[2] in ("tree", "blob", "resolve", "commit") else None
+    return "/".join(words[:2]), shown
 
 
 def _is_path(name: Name, text: str) -> bool:
@@ -186,11 +218,12 @@ def _unknown(text: str, revision: str | None) -> NotFoundError:
         return NotFoundError(f"card {text!r} is in the package {package}, which is not installed", install(package))
     if Path(text).is_dir():
         return NotFoundError(f"no card {text!r}, but there is a folder of that name", f"For the folder type ./{text}")
-    if text in registry().recipes:
+    if text in registry().recipes and not lacking():
         return NotFoundError(
             f"card {text!r} has a recipe, but it has not been trained here",
             f"Train it, and then give the folder ./runs/{text}: zoo train {text} --out runs/{text}",
         )
     known = {*bundled(), *registry().recipes}
-    hint = did_you_mean(text, known) or "'zoo list' shows all. A card on the Hub has a name like org/name."
+    hint = lacking() or did_you_mean(text, known)
+    hint = hint or "'zoo list' shows all. A card on the Hub has a name like org/name."
     return NotFoundError(f"no card {text!r}", hint)

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from pydantic import Field
 from zoo.card.names import PLAN
 from zoo.devices import fast_precision, warn_if_slow
 from zoo.errors import ConfigError, InputError, NotFoundError, PluginError, ZooError, did_you_mean
-from zoo.family.config import Config, validate
+from zoo.family.config import Config, taken_for_a_number, validate
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import NAME, ModelSpec, Recipe
 from zoo.files import parse_json, read_json, to_json, write_atomically
@@ -89,6 +90,13 @@ def plan(
     steps = checked.pop("steps")
     if steps < 1:
         raise ConfigError(f"steps must be at least 1, found {steps}", "Give a larger number: --steps 1000")
+    settings = validate(Settings, values["run"] | given["run"], f"settings of {recipe.name}")
+    if settings.batch_size < spec.smallest_batch:
+        raise ConfigError(
+            f"batch_size={settings.batch_size}: {spec.name} trains on batches of {spec.smallest_batch} images or more, "
+            "because it compares the images of a batch with each other",
+            f"Give at least as many: --batch-size {spec.smallest_batch}",
+        )
     full = validate(module.Config, dict(recipe.config) | given["config"], f"config of {recipe.name}")
     preparation = dataclasses.replace(recipe.preparation, size=getattr(full, "image_size", recipe.preparation.size))
     channels = getattr(full, "channels", preparation.channels)
@@ -101,7 +109,7 @@ def plan(
         family=spec.name,
         data=data,
         steps=steps,
-        settings=validate(Settings, values["run"] | given["run"], f"settings of {recipe.name}"),
+        settings=settings,
         arguments=checked,
         config=full.model_dump(mode="json"),
         preparation=dataclasses.asdict(preparation),
@@ -154,9 +162,12 @@ def _home(recipe: str, key: str, homes: Homes) -> tuple[str, str]:
 def _typed(key: str, value: Any, annotation: Any) -> Any:
     try:
         finite = pydantic.ConfigDict(allow_inf_nan=False)
-        return pydantic.TypeAdapter(annotation, config=finite).validate_python(value)
+        read = pydantic.TypeAdapter(annotation, config=finite).validate_python(value)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{key}={value!r}: {error.errors()[0]['msg']}") from None
+    if taken_for_a_number(value, read):
+        raise ConfigError(f"{key}={value!r}: expected a number")
+    return read
 
 
 def planned(
@@ -173,7 +184,7 @@ def planned(
     source = str(data or recipe.data)
     # A card names only the last part of a folder's path, so that it does not show where a disk was mounted.
     called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
-    card = card_name or (name if called == recipe.data else _slug(f"{spec.name}-{called}"))
+    card = card_name or (name if called == recipe.data else f"{spec.name}-{_slug(called)}")
     if not NAME.fullmatch(card):
         raise ConfigError(
             f"the card name {card!r} is not made of lower-case words with hyphens between them",
@@ -183,8 +194,18 @@ def planned(
 
 
 def _slug(text: str) -> str:
-    """The text as lower-case words with hyphens between them, like the name of a card."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].strip("-")
+    """The text as lower-case words with hyphens between them, like the name of a card. Accents are left out.
+
+    ConfigError for a text of which less than half of the letters and digits are left, as for other scripts.
+    """
+    letters = [c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c)]
+    slug = re.sub(r"[^a-z0-9]+", "-", "".join(letters)).strip("-")[:64].strip("-")
+    if 2 * len(slug.replace("-", "")) < min(64, sum(map(str.isalnum, letters))) or not slug:
+        raise ConfigError(
+            f"the data are called {text!r}, which makes no name of a card: that has letters from a to z, and digits",
+            "Give one. For example: --card-name dcgan-faces",
+        )
+    return slug
 
 
 def with_precision(todo: Plan, out: Path, device: torch.device) -> Plan:

@@ -23,6 +23,7 @@ from zoo.training import pictures
 from zoo.training.plan import Plan, check_free, claim, planned, with_precision
 from zoo.training.result import handle, shown_rows, write_card
 from zoo.training.run import Run
+from zoo.values import whole
 
 
 def train(
@@ -56,6 +57,7 @@ def train(
     Raises NotFoundError, MissingExtraError, ConfigError, InputError for a folder `out` that is not free, DataError and
     TrainingError. Nothing that was in `out` is lost.
     """
+    limit = None if limit is None else whole("limit", limit, 1)
     deadline = None if budget is None else time.monotonic() + 60 * budget
     spec, recipe = registry().recipe(name)
     require("train", "training")
