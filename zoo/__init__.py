@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from zoo.schedules import cosine as cosine
     from zoo.training.budget import train_all as train_all
     from zoo.training.recipes import train as train
-    from zoo.training.run import OutOfTime as OutOfTime
     from zoo.training.run import Run as Run
+    from zoo.training.stopping import OutOfTime as OutOfTime
+    from zoo.training.stopping import Stopped as Stopped
 
 LAZY = {
     "Metric": "zoo.card.facts",
@@ -69,7 +70,8 @@ LAZY = {
     "Noise": "zoo.noise",
     "publish": "zoo.publishing",
     "train": "zoo.training.recipes",
-    "OutOfTime": "zoo.training.run",
+    "OutOfTime": "zoo.training.stopping",
+    "Stopped": "zoo.training.stopping",
     "Run": "zoo.training.run",
     "constant_then_linear": "zoo.schedules",
     "Channels": "zoo.family.fields",
@@ -138,6 +140,7 @@ __all__ = [
     "Run",
     "Share",
     "StaleWarning",
+    "Stopped",
     "TrainingError",
     "Weight",
     "Width",

@@ -28,7 +28,8 @@ from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import TEMPORARY
 from zoo.training import checkpoints
 from zoo.training.checkpoints import reached
-from zoo.training.run import OutOfTime, Run
+from zoo.training.run import Run
+from zoo.training.stopping import OutOfTime
 
 KILLS = int(os.environ.get("ZOO_KILLS", "20"))
 HEAVY = [

@@ -1,6 +1,7 @@
 """The command `zoo`, a thin layer over the API. Each command imports what it needs, so that `zoo list` starts fast."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,10 @@ class Commands(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         return _light(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.obj = ["zoo", *args]  # a command that is to be given again shows it as it was typed
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -31,10 +36,10 @@ class Commands(TyperGroup):
                 raise
             _complain(error)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            resume = " The same command with --resume goes on." if ctx.invoked_subcommand == "train" else ""
-            typer.echo(f"Interrupted.{resume}", err=True)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as interrupt:
+            # Signals that zoo.training.stopping handles come with their number.
+            typer.echo(getattr(interrupt, "message", "Interrupted."), err=True)
+            raise typer.Exit(128 + getattr(interrupt, "number", signal.SIGINT)) from None
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _show_examples(str(self.epilog), formatter)

@@ -1,6 +1,7 @@
 """The command that trains one recipe, or all of them."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,7 +91,6 @@ def train(
     if len(data or ()) > 1:
         ctx.fail("Give --data once. Only --all takes several data sets.")
     import zoo
-    from zoo.training.run import OutOfTime
 
     try:
         model = zoo.train(
@@ -107,11 +107,20 @@ def train(
             threads=threads,
             **overrides,
         )
-    except OutOfTime as stop:
-        return typer.echo(f"{stop.message}. The same command with --resume goes on.")
+    except zoo.OutOfTime as stop:
+        return typer.echo(f"{stop.message}. {_how_to_go_on(ctx, out)}")
+    except zoo.Stopped as stop:
+        stop.message += f". {_how_to_go_on(ctx, out)}"
+        raise
     # A name without a slash would not be taken for a folder.
     folder = out if os.sep in str(out) else f".{os.sep}{out}"
     typer.echo(f"{out} is the card {model.name} now. To see it: zoo info {folder}")
+
+
+def _how_to_go_on(ctx: typer.Context, out: Path) -> str:
+    """The command that goes on with a run that has stopped, as it can be typed."""
+    words = [*ctx.obj, *([] if "--resume" in ctx.obj else ["--resume"])]
+    return f"To go on:\n  {shlex.join(words)}"
 
 
 def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -> None:

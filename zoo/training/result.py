@@ -16,7 +16,7 @@ from zoo._version import __version__
 from zoo.card import facts as cards
 from zoo.card import weights
 from zoo.card.config import CardDraft, read_config
-from zoo.card.names import PICTURE, PLAN, WEIGHTS
+from zoo.card.names import PICTURE, WEIGHTS
 from zoo.data.batches import domain_rows
 from zoo.data.source import Dataset, load_dataset
 from zoo.devices import machine
@@ -24,11 +24,12 @@ from zoo.errors import ZooError
 from zoo.family.conditions import declared
 from zoo.family.registry import registry
 from zoo.family.spec import ModelSpec, Preparation, Recipe
-from zoo.files import TEMPORARY, parse_json, read_json, sha256
+from zoo.files import TEMPORARY, sha256
 from zoo.images import Images
 from zoo.model import Model
 from zoo.training import pictures
-from zoo.training.plan import Plan, begun_in, in_precision, plan_text
+from zoo.training.claims import begun, in_precision, is_begun
+from zoo.training.plan import Plan
 from zoo.training.rounding import as_stored
 from zoo.training.run import Run
 
@@ -128,12 +129,12 @@ def _facts(
 
 def is_finished(out: Path, todo: Plan) -> bool:
     """Whether `out` holds the complete card of this plan, trained for all its steps."""
-    if todo.settings.precision == "auto":
-        todo = in_precision(todo, begun_in(out) or "auto")
+    before = begun(out)
+    if before and todo.settings.precision == "auto":
+        todo = in_precision(todo, before["settings"]["precision"])
     try:
         facts = cards.read_facts(out)
-        same = read_json(out / PLAN) == parse_json(plan_text(todo).encode(), PLAN)
         whole = sha256(out / WEIGHTS) == read_config(out).weights.sha256
     except (ZooError, OSError):
         return False
-    return same and whole and facts.training is not None and facts.training.steps == todo.steps
+    return is_begun(out, todo) and whole and facts.training is not None and facts.training.steps == todo.steps
