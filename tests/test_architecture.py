@@ -55,6 +55,7 @@ INSIDE = {
         "rounding",
         "plan",
         "claims",
+        "finetune",
         "result",
         "recipes",
         "budget",

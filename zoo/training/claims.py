@@ -9,7 +9,8 @@ import torch
 
 from zoo.card.names import PLAN
 from zoo.devices import fast_precision, warn_if_slow
-from zoo.errors import InputError, NotFoundError, ZooError
+from zoo.errors import FormatError, InputError, NotFoundError, ZooError
+from zoo.family.config import validate
 from zoo.files import TEMPORARY, parse_json, read_json, write_atomically
 from zoo.training import checkpoints
 from zoo.training.plan import Plan, Settings, plan_text
@@ -66,6 +67,17 @@ def begun(out: Path) -> dict[str, Any] | None:
         return found if isinstance(found["settings"]["precision"], str) else None
     except (ZooError, OSError, KeyError, TypeError):
         return None
+
+
+def plan_of(out: Path) -> Plan:
+    """The plan that the run in this folder was begun with. NotFoundError if there is none."""
+    found = begun(out)
+    if found is None:
+        raise NotFoundError(f"there is no run in {out}", "Give the folder of a run: the --out of 'zoo train'.")
+    try:
+        return Plan(**found | {"settings": validate(Settings, found["settings"], f"settings of {out / PLAN}")})
+    except TypeError as error:
+        raise FormatError(f"{out / PLAN}: {error}", "It was written by another version of zoo.") from None
 
 
 def recalled(todo: Plan, out: Path, device: torch.device, given: Collection[str] = ()) -> Plan:

@@ -58,6 +58,8 @@ class Plan:
     preparation: dict[str, Any]
     columns: dict[str, str]
     batch: str
+    parent: dict[str, str] | None = None
+    """The card that the training begins from, as `Parent` of the new card; None for random weights."""
 
 
 def plan(
@@ -164,9 +166,14 @@ def planned(
     data_name: str | None = None,
     card_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    adapted: Recipe | None = None,
 ) -> Plan:
-    """The plan that `train` would follow with these arguments. Raises NotFoundError or ConfigError."""
+    """The plan that `train` would follow with these arguments. Raises NotFoundError or ConfigError.
+
+    adapted: the recipe of that name as it is to be followed, if not as it is written.
+    """
     spec, recipe = registry().recipe(name)
+    recipe = adapted or recipe
     source = str(data or recipe.data)
     # A card names only the last part of a folder's path, so that it does not show where a disk was mounted.
     called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)

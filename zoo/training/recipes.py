@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from zoo.card import weights
 from zoo.data.batches import Batches
 from zoo.data.source import Dataset, load_dataset
 from zoo.devices import machine, pick_device
-from zoo.errors import DataError
+from zoo.errors import DataError, InputError, NotFoundError
 from zoo.extras import require
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec, Preparation, Recipe
@@ -23,7 +24,8 @@ from zoo.images import Images
 from zoo.model import Model, load
 from zoo.training import pictures
 from zoo.training.checkpoints import reached
-from zoo.training.claims import check_free, claim, recalled
+from zoo.training.claims import check_free, claim, plan_of, recalled
+from zoo.training.finetune import Start, gentler, remembered, shortened, start_from
 from zoo.training.plan import Plan, planned
 from zoo.training.progress import say
 from zoo.training.result import handle, shown_rows, write_card
@@ -32,9 +34,10 @@ from zoo.training.stopping import raised
 
 
 def train(
-    name: str,
+    name: str | None = None,
     *,
     out: str | Path,
+    parent: str | Path | None = None,
     data: str | Path | None = None,
     data_name: str | None = None,
     card_name: str | None = None,
@@ -49,6 +52,8 @@ def train(
 ) -> Model:
     """Train the recipe `name` in the folder `out`, which becomes a card, and return the model of that card.
 
+    parent: a card, by name, folder or Hub repository. The training begins from its weights, with its config and by
+    default with its recipe. Networks of the loop that are not in the card, like a discriminator, begin anew.
     data: the data set, a Hub name or a folder; by default that of the recipe. data_name: the data set's name in the
     card. card_name: the card's name; by default that of the recipe, or family and data set if the data are your own.
     columns: which columns are the `image`, the `label` and so on, if their names differ from those in the recipe.
@@ -66,19 +71,46 @@ def train(
     TrainingError. Nothing that was in `out` is lost, and what is refused before the first step leaves nothing behind.
     """
     deadline = None if budget is None else time.monotonic() + 60 * budget
-    _, recipe = registry().recipe(name)
     require("train", "training")
-    source = str(data or recipe.data)
-    todo = planned(name, overrides, data=data, data_name=data_name, card_name=card_name, columns=columns)
     out = Path(out).expanduser()
+    start, adapted = None, None
+    if parent is not None:
+        start = start_from(parent)
+        adapted = shortened(start.recipe(name))
+        overrides = remembered(out, overrides) if resume else overrides
+    elif name is None:
+        raise InputError("no recipe was given", "Give the name of a recipe, or a card to begin from: parent=CARD")
+    recipe = adapted or registry().recipe(str(name))[1]
+    source = str(data or recipe.data)
+    todo = planned(
+        recipe.name,
+        overrides,
+        data=data,
+        data_name=data_name,
+        card_name=card_name,
+        columns=columns,
+        adapted=adapted,
+    )
+    if start is not None:
+        start.check_fits(todo)
+        todo = replace(todo, parent=start.parent.model_dump())
     named = [key for key, value in {"name": card_name, "data": data_name}.items() if value is not None]
     todo = recalled(todo, out, pick_device(device), named)
     check_free(out, todo, resume)
     with raised():
         return _carry_out(
-            todo, out, source, resume=resume, device=device, progress=progress, limit=limit, threads=threads,
+            todo,
+            out,
+            source,
+            resume=resume,
+            device=device,
+            progress=progress,
+            limit=limit,
+            threads=threads,
             deadline=deadline,
-        )  # fmt: skip
+            start=start,
+            given=overrides,
+        )
 
 
 def _carry_out(
@@ -92,8 +124,15 @@ def _carry_out(
     limit: int | None,
     threads: int | None = None,
     deadline: float | None = None,
+    start: Start | None = None,
+    given: Collection[str] = (),
+    finishing: bool = False,
 ) -> Model:
-    """Read the data, train, and make the card."""
+    """Read the data, train, and make the card.
+
+    start: the card to begin from. given: the settings that the user gave. finishing: the plan has no more steps than
+    the newest checkpoint, and is not to be recorded.
+    """
     spec, recipe = registry().recipe(todo.recipe)
     progress = progress and os.environ.get("RANK", "0") == "0"
     if progress:
@@ -101,9 +140,15 @@ def _carry_out(
     preparation = Preparation(**todo.preparation)
     dataset = load_dataset(source, preparation, kind=todo.batch, columns=todo.columns, limit=limit, progress=progress)
     _check_names(todo.config, dataset)
+    if start is not None and not resume:
+        todo, said = gentler(todo, dataset, given)
+        for line in said if progress else ():
+            say(f"{line}. To change it: --set {line.partition('=')[0]}=VALUE")
     settings = todo.settings
     torch.manual_seed(settings.seed)
     model = weights.build(spec, todo.config)
+    if start is not None:
+        start.load_into(model)
     run = Run(
         out,
         seed=settings.seed,
@@ -118,7 +163,7 @@ def _carry_out(
         progress=progress,
         preview=_preview(spec, recipe, todo, dataset),
         deadline=deadline,
-        claim=partial(claim, out, todo),
+        claim=(lambda: None) if finishing else partial(claim, out, todo),
     )
     filter = resolve(spec.filters[preparation.filter]) if preparation.filter else None
     batches = Batches(
@@ -141,12 +186,50 @@ def _carry_out(
     return load(out, device=device)
 
 
+def finish(
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    limit: int | None = None,
+) -> Model:
+    """Make a card of the run in the folder `out` as it is, and return its model.
+
+    The card is that of the newest complete checkpoint, and says how many steps were made. Nothing is trained, and the
+    run can still go on.
+
+    data: the data set that the run was begun with. It must be given if its folder is not found by the name that the
+    card has for it, since a run records no path. limit: as it was given to `train`.
+
+    Raises NotFoundError if there is no run or no complete checkpoint in `out`, MissingExtraError, and DataError, also
+    for data with another content.
+    """
+    require("train", "training")
+    out = Path(out).expanduser()
+    todo, (steps, _) = plan_of(out), reached(out)
+    if steps == 0:
+        raise NotFoundError(f"the run in {out} has no complete checkpoint yet", "To go on with it, add --resume.")
+    with raised():
+        return _carry_out(
+            replace(todo, steps=steps),
+            out,
+            str(data or todo.data),
+            resume=True,
+            device=device,
+            progress=progress,
+            limit=limit,
+            finishing=True,
+        )
+
+
 def _announce(todo: Plan, spec: ModelSpec, out: Path, source: str, device: torch.device) -> None:
     """Say what will be done, before anything is read."""
     done, _ = reached(out)
     size, batch = todo.preparation["size"], todo.settings.batch_size
     rows = {
         "recipe": f"{todo.recipe} ({spec.title})",
+        **({"from": f"the card {todo.parent['name']}"} if todo.parent else {}),
         "data": source,
         "steps": f"{todo.steps:,} of {batch} images at {size}x{size}{f', from step {done:,} on' if done else ''}",
         "device": f"{machine(device)}, in {todo.settings.precision}",

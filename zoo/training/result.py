@@ -15,7 +15,7 @@ from torch import nn
 from zoo._version import __version__
 from zoo.card import facts as cards
 from zoo.card import weights
-from zoo.card.config import CardDraft, read_config
+from zoo.card.config import CardDraft, Parent, read_config
 from zoo.card.names import PICTURE, WEIGHTS
 from zoo.data.batches import domain_rows
 from zoo.data.source import Dataset, load_dataset
@@ -111,6 +111,7 @@ def _facts(
         seed=settings.seed,
         settings=todo.arguments | settings.model_dump(exclude=UNSHOWN) | {"weights": dtype},
         software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
+        parent=Parent(**todo.parent) if todo.parent else None,
     )
     own = todo.data == recipe.data
     plain = f"{spec.title} at {size}x{size}: {spec.summary}."
