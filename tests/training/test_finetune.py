@@ -47,12 +47,14 @@ def test_a_training_from_a_card_begins_with_its_weights(parent: Path, faces: Pat
 def test_the_new_card_names_its_parent(parent: Path, faces: Path, tmp_path: Path) -> None:
     tuned(tmp_path / "run", parent, faces)
     sha256 = zoo.load(parent, device="cpu").sha256
-    said = {"name": "dcgan-parent", "sha256": sha256, "repository": ""}
+    terms = read_facts(parent).data_terms
+    said = {"name": "dcgan-parent", "sha256": sha256, "repository": "", "terms": terms}
     assert training(tmp_path / "run").parent.model_dump() == said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["parent"] == said
     readme = (tmp_path / "run" / "README.md").read_text()
     assert "zoo train dcgan-celeba --from dcgan-parent --data" in readme
     assert sha256[:16] in readme
+    assert f"The training began from dcgan-parent: {terms}" in readme
     assert "base_model" not in readme
 
 

@@ -29,6 +29,8 @@ class Parent(Config):
     """Hash of its weights."""
     repository: Annotated[str, Field(pattern=rf"^({REPOSITORY.pattern})?$")] = ""
     """Its repository on the Hub, if it has one."""
+    terms: str = ""
+    """What it says of licence and terms. They bind the new card too."""
 
 
 class WeightsFacts(Config):

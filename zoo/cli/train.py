@@ -103,6 +103,8 @@ def train(
     if len(data or ()) > 1:
         ctx.fail("Give --data once. Only --all takes several data sets.")
     import zoo
+    from zoo.card.names import PLAN
+    from zoo.training.stopping import Interrupted
 
     try:
         model = zoo.train(
@@ -121,9 +123,10 @@ def train(
             **overrides,
         )
     except zoo.OutOfTime as stop:
-        return typer.echo(f"{stop.message}. {_how_to_go_on(ctx, out)}")
-    except zoo.Stopped as stop:
-        stop.message += f". {_how_to_go_on(ctx, out)}"
+        return typer.echo(f"{stop.message}. {_how_to_go_on(ctx)}")
+    except Interrupted as stop:
+        if (out / PLAN).is_file():
+            stop.message += f". {_how_to_go_on(ctx)}"
         raise
     _say_done(out, model.name)
 
@@ -152,7 +155,7 @@ def _say_done(out: Path, name: str) -> None:
     typer.echo(f"{out} is the card {name} now. To see it: zoo info {folder}")
 
 
-def _how_to_go_on(ctx: typer.Context, out: Path) -> str:
+def _how_to_go_on(ctx: typer.Context) -> str:
     """The command that goes on with a run that has stopped, as it can be typed."""
     words = [*ctx.obj, *([] if "--resume" in ctx.obj else ["--resume"])]
     return f"To go on:\n  {shlex.join(words)}"

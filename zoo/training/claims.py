@@ -127,7 +127,7 @@ def _changes(before: Mapping[str, Any], todo: Plan) -> dict[str, str]:
     """What a plan says in another way than run.json, by name: a setting of a group is `group.key`."""
     now = _flat(parse_json(plan_text(todo).encode(), PLAN))
     # A run of an older version does not have the settings that are new: it ran with their defaults.
-    old = _flat(dict(before) | {"settings": Settings().model_dump(mode="json") | before["settings"]})
+    old = _flat(dict(before) | {"settings": Settings().model_dump(mode="json") | before.get("settings", {})})
     keys = [key for key in old | now if old.get(key) != now.get(key)]
     return {key: f"was {old.get(key)}, now {now.get(key)}" for key in keys}
 

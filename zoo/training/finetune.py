@@ -44,8 +44,13 @@ class Start:
     @property
     def parent(self) -> Parent:
         """What the new card says of this one."""
-        repository = self.place.repo or (self.facts.repository if self.facts else "")
-        return Parent(name=self.card.name, sha256=self.card.weights.sha256, repository=repository)
+        repository, terms = (self.facts.repository, self.facts.data_terms) if self.facts else ("", "")
+        return Parent(
+            name=self.card.name,
+            sha256=self.card.weights.sha256,
+            repository=self.place.repo or repository,
+            terms=terms,
+        )
 
     def recipe(self, name: str | None) -> Recipe:
         """The recipe of that name, else the card's own, with the card's config and preparation.

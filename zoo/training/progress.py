@@ -42,6 +42,7 @@ class Lines(Display):
     """A line now and then, and how long the run will take."""
 
     every = LINE_EVERY
+    shows_the_end = False
 
     def __enter__(self) -> "Display":
         self.shown = time.monotonic()
@@ -50,7 +51,7 @@ class Lines(Display):
     def advance(self, step: int, means: Mapping[str, float] | None = None) -> None:
         self.means = means or self.means
         self._estimate(step)
-        if time.monotonic() - self.shown >= self.every:
+        if time.monotonic() - self.shown >= self.every or (self.shows_the_end and step == self.total):
             self.shown = time.monotonic()
             self.show(step)
 
@@ -71,8 +72,8 @@ class Lines(Display):
         return (time.monotonic() - self.began) / max(step - self.first - 1, 1) * (self.total - step)
 
     def text(self, step: int) -> str:
-        words = [f"step {step:,} of {self.total:,}", describe(self.means), f"{duration(self.left(step))} left"]
-        return "  ".join(filter(None, words))
+        left = f"{duration(self.left(step))} left" if step - self.first > 1 else ""
+        return "  ".join(filter(None, (f"step {step:,} of {self.total:,}", describe(self.means), left)))
 
     def show(self, step: int) -> None:
         say(self.text(step))
@@ -82,17 +83,13 @@ class Notebook(Lines):
     """One line in the output of a cell, which changes. It needs no widgets."""
 
     every = NOTEBOOK_EVERY
+    shows_the_end = True
 
     def __enter__(self) -> "Display":
         from IPython.display import display  # type: ignore[import-not-found,unused-ignore]
 
         self.line = display({"text/plain": f"step {self.first:,} of {self.total:,}"}, raw=True, display_id=True)
         return super().__enter__()
-
-    def advance(self, step: int, means: Mapping[str, float] | None = None) -> None:
-        super().advance(step, means)
-        if step == self.total:
-            self.show(step)
 
     def show(self, step: int) -> None:
         done = 24 * step // self.total
@@ -149,17 +146,17 @@ def in_notebook() -> bool:
 
 
 class _Stderr:
-    """The process's stderr as it is now. A run does not end because nobody reads what it says: the terminal was closed,
-    or the reader of a pipe has gone."""
+    """The process's stderr as it is now. A run does not end because nobody reads what it says: a terminal was closed,
+    the reader of a pipe has gone, or there never was a stderr."""
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             encoding = sys.stderr.encoding or "utf-8"
             sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
 
     def __getattr__(self, name: str) -> Any:

@@ -113,12 +113,13 @@ def _facts(
         software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
         parent=Parent(**todo.parent) if todo.parent else None,
     )
-    own = todo.data == recipe.data
+    own, parent = todo.data == recipe.data, training.parent
+    terms = recipe.terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it."
     plain = f"{spec.title} at {size}x{size}: {spec.summary}."
     return cards.Facts(
         summary=recipe.summary if own and size == recipe.preparation.size else plain,
-        license=recipe.license if own else "other",
-        data_terms=recipe.terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
+        license=recipe.license if own and not parent else "other",
+        data_terms=f"{terms} The training began from {parent.name}: {parent.terms}" if parent else terms,
         limits=list(recipe.limits) if own else [],
         larger=recipe.larger if own else "",
         training=training,

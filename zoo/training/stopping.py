@@ -34,17 +34,16 @@ class OutOfTime(TrainingError):  # noqa: N818  (what it is; nothing went wrong)
 class Interrupted(KeyboardInterrupt):
     """A signal has ended what was going on. `number` is that of the signal."""
 
-    def __init__(self, number: int, text: str = "") -> None:
-        super().__init__(text or f"interrupted by {signal.Signals(number).name}")
-        self.number = number
+    def __init__(self, number: int, message: str = "interrupted", hint: str = "") -> None:
+        self.message, self.number = f"{message} by {signal.Signals(number).name}", number
+        super().__init__(f"{self.message}\n  {hint}" if hint else self.message)
 
 
 class Stopped(Interrupted):
     """A signal has stopped a run between two steps. It can go on from its checkpoint."""
 
     def __init__(self, step: int, total: int, out: Path, number: int) -> None:
-        self.message = f"stopped at step {step} of {total} by {signal.Signals(number).name}"
-        super().__init__(number, f"{self.message}\n  {_how_to_go_on(out)}")
+        super().__init__(number, f"stopped at step {step} of {total}", _how_to_go_on(out))
         self.step, self.total = step, total
 
 
