@@ -126,7 +126,7 @@ def test_a_run_goes_on_whatever_becomes_of_its_output(
     streams = {"closed terminal": Gone(), "ascii": io.TextIOWrapper(written, "ascii"), "none": None}
     monkeypatch.setattr(sys, "stderr", streams[stream])
     progress.say("фото")
-    run, model = toy_run(tmp_path, progress=True)
+    run, model = toy_run(tmp_path)
     run.progress = True
     for _ in walk(run, model, 2):
         pass

@@ -165,6 +165,7 @@ def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -
     """Train one recipe after the other and print a table of what came out. The exit status is 1 if one failed."""
     from zoo.cli.terminal import clean, show
     from zoo.training.budget import train_all
+    from zoo.training.stopping import Interrupted
 
     folders = {}
     for item in data or ():
@@ -174,12 +175,16 @@ def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -
                 f"{item!r} is not NAME=FOLDER. For example: --data ylecun/mnist=mnist", param_hint="--data"
             )
         folders[key] = folder
-    outcomes = train_all(
-        out,
-        data=folders,
-        report=lambda outcome: typer.echo(clean(f"{outcome.recipe}: {outcome.state} {outcome.detail}"), err=True),
-        **options,
-    )
+    try:
+        outcomes = train_all(
+            out,
+            data=folders,
+            report=lambda outcome: typer.echo(clean(f"{outcome.recipe}: {outcome.state} {outcome.detail}"), err=True),
+            **options,
+        )
+    except Interrupted as stop:
+        stop.message += ". The same command goes on."
+        raise
     rows = [
         (
             outcome.recipe,
