@@ -22,9 +22,9 @@ from zoo.training.claims import begun
 from zoo.training.plan import Plan
 
 SMALL = 2000
-"""Data sets with fewer images than this are trained on more gently."""
+"""A data set with fewer images than this is small."""
 SHARE = 0.1
-"""Share of the recipe's steps, and of its learning rate on a small data set, that a card is trained further with."""
+"""Share of the recipe's steps that a card is trained further with."""
 SETTLED = 10
 """Averaged weights forget where they began: the average is over the last tenth of the steps, e**-10 is left of it."""
 DECAY = 0.999
@@ -103,21 +103,19 @@ def shortened(recipe: Recipe) -> Recipe:
 
 def remembered(out: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides, with what the run in `out` chose by its data set in the place of what is not given."""
-    before = begun(out) or {"settings": {}, "arguments": {}}
+    before = begun(out) or {"settings": {}}
     chosen = {key: before["settings"][key] for key in CHOSEN if key in before["settings"]}
-    chosen |= {key: value for key, value in before["arguments"].items() if _is_rate(key)}
     given = {key.rpartition(".")[2] for key in overrides}
     return {key: value for key, value in chosen.items() if key not in given} | dict(overrides)
 
 
-def gentler(todo: Plan, dataset: Dataset, given: Collection[str]) -> tuple[Plan, list[str]]:
+def suited(todo: Plan, dataset: Dataset, given: Collection[str]) -> tuple[Plan, list[str]]:
     """The plan, with settings that suit the data set in the place of the recipe's, and a line about each.
 
     given: the settings that the user gave. These stay.
     """
     free = {key.rpartition(".")[2] for key in given}.isdisjoint
     settings: dict[str, Any] = {}
-    arguments: dict[str, Any] = {}
     said = []
     available = min(map(len, domain_rows(dataset, todo.batch)))
     decay = round(max(0.0, min(todo.settings.ema or DECAY, DECAY, 1 - SETTLED / todo.steps)), 4)
@@ -127,17 +125,8 @@ def gentler(todo: Plan, dataset: Dataset, given: Collection[str]) -> tuple[Plan,
     if free({"ema"}) and decay != todo.settings.ema:
         settings["ema"] = decay
         said.append(f"ema={decay}: the card's weights are the average over the last steps")
-    if len(dataset) < SMALL:
-        if free({"flip"}) and not todo.settings.flip and todo.preparation["mode"] == "RGB":
-            settings["flip"] = True
-            said.append(f"flip=true: {len(dataset):,} images are few, so half of them are mirrored")
-        arguments = {key: SHARE * value for key, value in todo.arguments.items() if _is_rate(key) and free({key})}
-        said += [f"{key}={value:.3g}: a tenth of the recipe's" for key, value in arguments.items()]
-    plan = dataclasses.replace(
-        todo, settings=todo.settings.model_copy(update=settings), arguments=todo.arguments | arguments
-    )
-    return plan, said
-
-
-def _is_rate(key: str) -> bool:
-    return key == "lr" or key.startswith("lr_")
+    flips = todo.settings.flip or todo.preparation["mode"] != "RGB"  # digits and letters are grey
+    if free({"flip"}) and len(dataset) < SMALL and not flips:
+        settings["flip"] = True
+        said.append(f"flip=true: {len(dataset):,} images are few, so half of them are mirrored")
+    return dataclasses.replace(todo, settings=todo.settings.model_copy(update=settings)), said

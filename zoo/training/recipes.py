@@ -25,7 +25,7 @@ from zoo.model import Model, load
 from zoo.training import pictures
 from zoo.training.checkpoints import reached
 from zoo.training.claims import check_free, claim, plan_of, recalled
-from zoo.training.finetune import Start, gentler, remembered, shortened, start_from
+from zoo.training.finetune import Start, remembered, shortened, start_from, suited
 from zoo.training.plan import Plan, planned
 from zoo.training.progress import say
 from zoo.training.result import handle, shown_rows, write_card
@@ -141,7 +141,7 @@ def _carry_out(
     dataset = load_dataset(source, preparation, kind=todo.batch, columns=todo.columns, limit=limit, progress=progress)
     _check_names(todo.config, dataset)
     if start is not None and not resume:
-        todo, said = gentler(todo, dataset, given)
+        todo, said = suited(todo, dataset, given)
         for line in said if progress else ():
             say(f"{line}. To change it: --set {line.partition('=')[0]}=VALUE")
     settings = todo.settings
