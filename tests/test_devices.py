@@ -209,7 +209,7 @@ def test_a_run_takes_what_is_free_looks_again_and_gives_back(
     monkeypatch.setattr("zoo.training.threads.LOOK_EVERY", 0)
     assert threads_of(zoo.Run(tmp_path / "run", device="cpu")) == [3, 3, 1]
     assert torch.get_num_threads() == 4
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().err.split())
     assert "3 threads now instead of 4: so many cores are free" in said
     assert "1 thread now instead of 3" in said
 

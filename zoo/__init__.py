@@ -50,9 +50,11 @@ if TYPE_CHECKING:
     from zoo.schedules import constant_then_linear as constant_then_linear
     from zoo.schedules import cosine as cosine
     from zoo.training.budget import train_all as train_all
+    from zoo.training.recipes import finish as finish
     from zoo.training.recipes import train as train
-    from zoo.training.run import OutOfTime as OutOfTime
     from zoo.training.run import Run as Run
+    from zoo.training.stopping import OutOfTime as OutOfTime
+    from zoo.training.stopping import Stopped as Stopped
 
 LAZY = {
     "Metric": "zoo.card.facts",
@@ -68,8 +70,10 @@ LAZY = {
     "FreshNoise": "zoo.noise",
     "Noise": "zoo.noise",
     "publish": "zoo.publishing",
+    "finish": "zoo.training.recipes",
     "train": "zoo.training.recipes",
-    "OutOfTime": "zoo.training.run",
+    "OutOfTime": "zoo.training.stopping",
+    "Stopped": "zoo.training.stopping",
     "Run": "zoo.training.run",
     "constant_then_linear": "zoo.schedules",
     "Channels": "zoo.family.fields",
@@ -138,6 +142,7 @@ __all__ = [
     "Run",
     "Share",
     "StaleWarning",
+    "Stopped",
     "TrainingError",
     "Weight",
     "Width",
@@ -146,6 +151,7 @@ __all__ = [
     "constant_then_linear",
     "cosine",
     "evaluate",
+    "finish",
     "hookimpl",
     "list_models",
     "load",

@@ -4,13 +4,14 @@ import ast
 import inspect
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from zoo.evaluation.report import Check
 from zoo.family.conditions import Categorical, Condition, Continuous, Flags
 from zoo.family.registry import Plugin, cards_of, registry
 from zoo.hub import places as hub
+from zoo.training import checkpoints
 
 ZOO = Path(sys.executable).with_name("zoo")
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
@@ -165,25 +167,61 @@ def test_a_usage_error_ends_with_status_2(run: Callable[..., Any], words: list[s
 
 
 # A shell starts its background jobs, this test suite perhaps among them, deaf to Ctrl-C; Python keeps them so.
-HEEDFUL = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+HEEDFUL = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
-def test_interrupting_a_training_says_how_to_go_on(tmp_path: Path, faces: Path) -> None:
-    out = tmp_path / "run"
-    words = ["train", "dcgan-celeba", "--data", faces, "--out", out, "--set", "sample_every=100000", *TINY]
-    endless = [sys.executable, "-c", HEEDFUL, ZOO, *map(str, words), "--steps", "100000"]
-    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(endless, env=ENVIRONMENT, **options) as training:
+def training(tmp_path: Path, faces: Path) -> list[str]:
+    """A command that trains for ever in tmp_path/run, but heeds signals."""
+    words = ["train", "dcgan-celeba", "--data", faces, "--out", tmp_path / "run", *TINY, "--steps", 100_000]
+    words += ["--set", "save_every=100000", "--set", "log_every=1"]
+    return [sys.executable, "-c", HEEDFUL, ZOO, *map(str, words)]
+
+
+def begun(out: Path, process: "subprocess.Popen[Any]", terminal: int | None = None) -> None:
+    """Wait until the run has a step in its log. What it writes to a terminal is read, so that it can go on."""
+    while not (out / "log.csv").exists() and process.poll() is None:
+        if select.select([] if terminal is None else [terminal], [], [], 0.05)[0]:
+            os.read(terminal, 1 << 16)  # type: ignore[arg-type]
+
+
+def test_interrupting_a_training_saves_and_says_how_to_go_on(tmp_path: Path, faces: Path) -> None:
+    out, words = tmp_path / "run", training(tmp_path, faces)
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, env=ENVIRONMENT, **options) as process:
         try:
-            while not list(out.glob("checkpoints/step-*/manifest.json")) and training.poll() is None:
-                time.sleep(0.05)
-            training.send_signal(signal.SIGINT)
-            _, errors = training.communicate(timeout=300)
+            begun(out, process)
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=300)
         finally:
-            training.kill()
-    assert training.returncode == 130
-    assert errors == "Interrupted. The same command with --resume goes on.\n"
+            process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
+    step, _ = checkpoints.reached(out)
+    assert step > 0
+    assert re.search(rf"stopped at step {step} of 100000 by SIGTERM. To go on:\n  zoo train .* --resume\n$", errors)
+    assert "stopped" not in output
     assert not (out / "config.json").exists()
+
+
+def test_a_closed_terminal_stops_a_training_with_a_checkpoint(tmp_path: Path, faces: Path) -> None:
+    """The process leads the session of a terminal, as a shell does. What it says then has nowhere to go."""
+    out, words = tmp_path / "run", training(tmp_path, faces)
+    ours, its = pty.openpty()
+    lead = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    options: dict[str, Any] = {"stdin": its, "stdout": its, "stderr": its, "start_new_session": True}
+    with subprocess.Popen([sys.executable, "-c", lead, *words], env=ENVIRONMENT, **options) as process:
+        os.close(its)
+        try:
+            begun(out, process, ours)
+            os.close(ours)
+            process.wait(300)
+        finally:
+            process.kill()
+    assert checkpoints.reached(out)[0] > 0
 
 
 # list, plugins, info

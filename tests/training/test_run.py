@@ -28,7 +28,8 @@ from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import TEMPORARY
 from zoo.training import checkpoints
 from zoo.training.checkpoints import reached
-from zoo.training.run import OutOfTime, Run
+from zoo.training.run import Run
+from zoo.training.stopping import OutOfTime
 
 KILLS = int(os.environ.get("ZOO_KILLS", "20"))
 HEAVY = [
@@ -488,9 +489,10 @@ def test_clipping_bounds_the_norm_of_all_gradients_together(tmp_path: Path) -> N
     assert norm.item() == pytest.approx(0.5, rel=1e-4)
 
 
-def drop_out(out: Path, preview: Callable[[nn.Module], Any] | None) -> nn.Module:
+def drop_out(out: Path, preview: Callable[[nn.Module], Any] | None, **options: Any) -> nn.Module:
     """A loop whose every step draws random numbers and depends on the module's mode."""
-    run = Run(out, device="cpu", progress=False, sample_every=2, save_every=100, preview=preview)
+    often = {"sample_every": 2, "save_every": 4} | options
+    run = Run(out, device="cpu", progress=False, preview=preview, **often)
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
     nn.init.eye_(model[0].weight)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

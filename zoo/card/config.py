@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from zoo._version import DISTRIBUTION
-from zoo.card.names import CONFIG, LIMITS
+from zoo.card.names import CONFIG, LIMITS, REPOSITORY
 from zoo.family.conditions import Condition
 from zoo.family.config import Config, validate
 from zoo.family.spec import NAME, Preparation
@@ -18,12 +18,27 @@ Key = Annotated[str, Field(pattern=r"^[^\W\d]\w*$", max_length=100)]
 """Of a condition: the name of an argument."""
 
 
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Parent(Config):
+    """The card whose weights a training began from."""
+
+    name: Name
+    sha256: Digest
+    """Hash of its weights."""
+    repository: Annotated[str, Field(pattern=rf"^({REPOSITORY.pattern})?$")] = ""
+    """Its repository on the Hub, if it has one."""
+    terms: str = ""
+    """What it says of licence and terms. They bind the new card too."""
+
+
 class WeightsFacts(Config):
     """What a card says about its model.safetensors."""
 
     dtype: Literal["float32", "float16", "bfloat16"]
     """Type of every floating-point tensor in the file. The loaded module is float32."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Digest
 
 
 class CardDraft(Config):

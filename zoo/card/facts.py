@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from zoo._version import DISTRIBUTION
-from zoo.card.config import CardConfig, Name, read_config
+from zoo.card.config import CardConfig, Name, Parent, read_config
 from zoo.card.names import CONFIG, FACTS, PICTURE, README, REPOSITORY, WEIGHTS
 from zoo.errors import InputError
 from zoo.family.conditions import Condition, declared
@@ -41,6 +41,8 @@ class Training(Config):
     settings: dict[str, Any]
     """All arguments of the loop and of the run."""
     software: dict[str, str]
+    parent: Parent | None = None
+    """The card that the training began from; None for one that began with random weights."""
 
 
 class Origin(Config):
@@ -248,6 +250,7 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -
     ]
     on_the_hub = "/" in facts.data
     terms = facts.license == "other"
+    base = facts.training.parent.repository if facts.training and facts.training.parent else None
     card = ModelCardData(
         model_name=config.name,
         license=facts.license,
@@ -256,6 +259,8 @@ def metadata(spec: ModelSpec, config: CardConfig, facts: Facts, picture: bool) -
         library_name=DISTRIBUTION,
         pipeline_tag=spec.task,
         datasets=[facts.data] if on_the_hub else None,
+        base_model=base or None,
+        base_model_relation="finetune" if base else None,
         tags=["pytorch", config.family, *spec.tags],
         # The Hub shows the picture in its gallery and beside links to the card.
         widget=[{"text": caption(spec, config, facts), "output": {"url": PICTURE}}] if picture else None,

@@ -57,6 +57,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 OWN_OPTIONS = {
     "name": "NAME, the first argument",
     "columns": "--column",
+    "parent": "--from",
     "progress": "zoo.train(progress=...) in Python",
     **{
         key: f"--{key.replace('_', '-')}"

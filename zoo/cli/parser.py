@@ -1,6 +1,7 @@
 """The command `zoo`, a thin layer over the API. Each command imports what it needs, so that `zoo list` starts fast."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,10 @@ class Commands(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         return _light(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.obj = ["zoo", *args]  # a command that is to be given again shows it as it was typed
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -33,10 +38,10 @@ class Commands(TyperGroup):
             _complain(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt as interrupt:
-            resume = " The same command with --resume goes on." if ctx.invoked_subcommand == "train" else ""
+            # Signals that zoo.training.stopping handles come with their number.
             when = f" while {interrupt}" if str(interrupt) else ""
-            typer.echo(f"Interrupted{when}.{resume}", err=True)
-            raise typer.Exit(130) from None
+            typer.echo(getattr(interrupt, "message", f"Interrupted{when}."), err=True)
+            raise typer.Exit(128 + getattr(interrupt, "number", signal.SIGINT)) from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """A line for each command. Those that not every card can do are only named, so that all fit a screen."""
@@ -150,6 +155,7 @@ _add(families.plugins, "zoo plugins")
 _add(families.new, "zoo new my-model --image-size 64")
 _add(families.check, "zoo check vae")
 _add(train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")
+_add(train.finish, "zoo finish runs/mine --data photos")
 _add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
 _add(figures.verify, "zoo verify vae-mnist")
 _add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")

@@ -1,6 +1,7 @@
 """The command that trains one recipe, or all of them."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,12 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder of the run, in the end a card. With --all the folder of all runs."),
+    ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="CARD", help="Begin from the weights of this card. NAME is then the card's own recipe."
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -74,7 +81,13 @@ def train(
     own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
     overrides = read_overrides(setting) | {key: value for key, value in own.items() if value is not None}
     if every:
-        alone: dict[str, Any] = {"NAME": name, "--data-name": data_name, "--card-name": card_name, "--limit": limit}
+        alone: dict[str, Any] = {
+            "NAME": name,
+            "--from": parent,
+            "--data-name": data_name,
+            "--card-name": card_name,
+            "--limit": limit,
+        }
         alone |= {"--column": column, "--resume": resume or None}
         given = [option for option, value in alone.items() if value is not None]
         if given:
@@ -83,19 +96,21 @@ def train(
         return _train_all(out or Path("runs"), data, options | overrides)
     if family is not None:
         ctx.fail("--family works only together with --all.")
-    if name is None:
-        ctx.fail("Give the name of a recipe, or --all. 'zoo list' shows the names.")
+    if name is None and parent is None:
+        ctx.fail("Give the name of a recipe, or --from CARD, or --all. 'zoo list' shows the names.")
     if out is None:
-        ctx.fail(f"Give the folder of the run: zoo train {name} --out runs/{name}")
+        ctx.fail(f"Give the folder of the run: zoo train {name or f'--from {parent}'} --out runs/{name or 'mine'}")
     if len(data or ()) > 1:
         ctx.fail("Give --data once. Only --all takes several data sets.")
     import zoo
-    from zoo.training.run import OutOfTime
+    from zoo.card.names import PLAN
+    from zoo.training.stopping import Interrupted
 
     try:
         model = zoo.train(
             name,
             out=out,
+            parent=parent,
             data=data[0] if data else None,
             data_name=data_name,
             card_name=card_name,
@@ -107,17 +122,50 @@ def train(
             threads=threads,
             **overrides,
         )
-    except OutOfTime as stop:
-        return typer.echo(f"{stop.message}. The same command with --resume goes on.")
+    except zoo.OutOfTime as stop:
+        return typer.echo(f"{stop.message}. {_how_to_go_on(ctx)}")
+    except Interrupted as stop:
+        if (out / PLAN).is_file():
+            stop.message += f". {_how_to_go_on(ctx)}"
+        raise
+    _say_done(out, model.name)
+
+
+def finish(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run: the --out of 'zoo train'.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Data set that the run was begun with, if it is not found by its name."),
+    ] = None,
+    limit: Limit = None,
+    device: Device = "auto",
+) -> None:
+    """Make a card of a run that was stopped, from its newest checkpoint.
+
+    Nothing is trained, and the run can still go on.
+    """
+    import zoo
+
+    _say_done(run, zoo.finish(run, data=data, limit=limit, device=device).name)
+
+
+def _say_done(out: Path, name: str) -> None:
     # A name without a slash would not be taken for a folder.
     folder = out if os.sep in str(out) else f".{os.sep}{out}"
-    typer.echo(f"{out} is the card {model.name} now. To see it: zoo info {folder}")
+    typer.echo(f"{out} is the card {name} now. To see it: zoo info {folder}")
+
+
+def _how_to_go_on(ctx: typer.Context) -> str:
+    """The command that goes on with a run that has stopped, as it can be typed."""
+    words = [*ctx.obj, *([] if "--resume" in ctx.obj else ["--resume"])]
+    return f"To go on:\n  {shlex.join(words)}"
 
 
 def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -> None:
     """Train one recipe after the other and print a table of what came out. The exit status is 1 if one failed."""
     from zoo.cli.terminal import clean, show
     from zoo.training.budget import train_all
+    from zoo.training.stopping import Interrupted
 
     folders = {}
     for item in data or ():
@@ -127,12 +175,16 @@ def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -
                 f"{item!r} is not NAME=FOLDER. For example: --data ylecun/mnist=mnist", param_hint="--data"
             )
         folders[key] = folder
-    outcomes = train_all(
-        out,
-        data=folders,
-        report=lambda outcome: typer.echo(clean(f"{outcome.recipe}: {outcome.state} {outcome.detail}"), err=True),
-        **options,
-    )
+    try:
+        outcomes = train_all(
+            out,
+            data=folders,
+            report=lambda outcome: typer.echo(clean(f"{outcome.recipe}: {outcome.state} {outcome.detail}"), err=True),
+            **options,
+        )
+    except Interrupted as stop:
+        stop.message += ". The same command goes on."
+        raise
     rows = [
         (
             outcome.recipe,

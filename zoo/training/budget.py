@@ -17,7 +17,7 @@ from zoo.training.checkpoints import reached
 from zoo.training.plan import Plan, planned
 from zoo.training.recipes import train
 from zoo.training.result import is_finished
-from zoo.training.run import OutOfTime
+from zoo.training.stopping import OutOfTime
 
 State = Literal["finished", "stopped", "skipped", "failed", "not begun"]
 

@@ -1,8 +1,8 @@
-"""What a run shows while it trains: losses as a table and as curves, pictures, and a progress bar."""
+"""What a run records while it trains: losses as a table and as curves, and pictures."""
 
-import contextlib
 import csv
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 from zoo.files import write_atomically
+
+FIRST_PICTURE = 30.0
+"""Seconds after which a run that has no picture yet makes one, so that one sees early whether the data are right."""
 
 
 class Means:
@@ -41,7 +44,9 @@ class Log:
         self.rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Log":
+        self.opened = time.monotonic()
         if self.active:
+            self.pictured = any((self.out / "samples").glob("step-*"))
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
@@ -71,7 +76,11 @@ class Log:
             writer.writeheader()
             writer.writerows(self.rows)
 
+    def lacks_a_picture(self) -> bool:
+        return not self.pictured and time.monotonic() - self.opened >= FIRST_PICTURE
+
     def picture(self, step: int, images: Any) -> None:
+        self.pictured = True
         images.save(self.out / "samples" / f"step-{step:08d}.png")
         self.board.add_image("samples", torch.from_numpy(_rgb(images)), step, dataformats="HWC")
 
@@ -80,19 +89,3 @@ def _rgb(images: Any) -> Any:
     import numpy as np
 
     return np.array(images.grid().convert("RGB"))
-
-
-@contextlib.contextmanager
-def bar(step: int, total: int, *, shown: bool) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """A progress bar from `step` to `total`. Yields a function that moves it to a step and shows the latest means."""
-    from rich import progress as rich
-
-    times = (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
-    columns = (rich.BarColumn(), rich.MofNCompleteColumn(), *times, rich.TextColumn("{task.description}"))
-    with rich.Progress(*columns, disable=not shown) as line:
-        task = line.add_task("", total=total, completed=step)
-        yield lambda step, means: line.update(task, completed=step, description=describe(means))
-
-
-def describe(means: Mapping[str, float]) -> str:
-    return "  ".join(f"{key} {value:.4g}" for key, value in means.items())

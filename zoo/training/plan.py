@@ -1,4 +1,4 @@
-"""A recipe with its overrides, and the check that a run's folder belongs to it."""
+"""A recipe with its overrides."""
 
 import dataclasses
 import inspect
@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import torch
 from pydantic import Field
 
-from zoo.card.names import PLAN
-from zoo.devices import fast_precision, warn_if_slow
-from zoo.errors import ConfigError, InputError, NotFoundError, PluginError, ZooError, did_you_mean
+from zoo.errors import ConfigError, PluginError, did_you_mean
 from zoo.family.config import Config, taken_for_a_number, validate
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import NAME, ModelSpec, Recipe
-from zoo.files import parse_json, read_json, to_json, write_atomically
+from zoo.files import to_json
 
 Homes = Mapping[str, Collection[str]]
 """The places that settings belong to, each with its names: the family's `loop`, the `run`, the model's `config`."""
@@ -62,6 +59,8 @@ class Plan:
     preparation: dict[str, Any]
     columns: dict[str, str]
     batch: str
+    parent: dict[str, str] | None = None
+    """The card that the training begins from, as `Parent` of the new card; None for random weights."""
 
 
 def plan(
@@ -178,9 +177,14 @@ def planned(
     data_name: str | None = None,
     card_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    adapted: Recipe | None = None,
 ) -> Plan:
-    """The plan that `train` would follow with these arguments. Raises NotFoundError or ConfigError."""
+    """The plan that `train` would follow with these arguments. Raises NotFoundError or ConfigError.
+
+    adapted: the recipe of that name as it is to be followed, if not as it is written.
+    """
     spec, recipe = registry().recipe(name)
+    recipe = adapted or recipe
     source = str(data or recipe.data)
     # A card names only the last part of a folder's path, so that it does not show where a disk was mounted.
     called = data_name or (recipe.data if data is None else Path(source).name if Path(source).exists() else source)
@@ -208,77 +212,5 @@ def _slug(text: str) -> str:
     return slug
 
 
-def with_precision(todo: Plan, out: Path, device: torch.device) -> Plan:
-    """The plan with a precision in the place of `auto`: that of the run in `out`, else the fastest one on the device.
-
-    Warns if the precision is slow here, because it was asked for or because the run began on another machine.
-    """
-    begun = begun_in(out)
-    precision = begun or fast_precision(device) if todo.settings.precision == "auto" else todo.settings.precision
-    why = "The run keeps the precision that it began with." if precision == begun else "Leave precision at auto."
-    warn_if_slow(device, precision, why)
-    return in_precision(todo, precision)
-
-
-def in_precision(todo: Plan, precision: str) -> Plan:
-    return dataclasses.replace(todo, settings=todo.settings.model_copy(update={"precision": precision}))
-
-
-def begun_in(out: Path) -> Any:
-    """The precision that the run in this folder began with; None if there is no run."""
-    try:
-        return read_json(out / PLAN)["settings"]["precision"]
-    except (ZooError, OSError, KeyError, TypeError):
-        return None
-
-
-def check_free(out: Path, todo: Plan, resume: bool) -> None:
-    """Make sure that `out` is new or the folder of this run. Nothing in it is changed before.
-
-    InputError for a folder with another content, and for another run; NotFoundError if there is no run to resume.
-    """
-    if (out / PLAN).is_file():
-        if not resume:
-            raise InputError(
-                f"{out} already holds a run",
-                "To go on with that run, add --resume. To begin a new one, give another folder: --out FOLDER",
-            )
-        _same(out, read_json(out / PLAN), parse_json(plan_text(todo).encode(), PLAN))
-    elif out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder", "Give another folder: --out FOLDER")
-    elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no run", "Give another folder: --out FOLDER")
-    elif resume:
-        raise NotFoundError(f"there is no run in {out} to resume", "To begin a run, leave out --resume.")
-
-
-def claim(out: Path, todo: Plan) -> None:
-    """Write run.json. This happens after the data are read: a wrong name of a data set must not leave a run behind."""
-    write_atomically(out / PLAN, lambda path: path.write_text(plan_text(todo), encoding="utf-8"))
-
-
 def plan_text(todo: Plan) -> str:
     return to_json(dataclasses.asdict(todo) | {"settings": todo.settings.model_dump(mode="json")})
-
-
-def _same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    free = {"steps"}
-    changed = [key for key in now if key not in free and before.get(key) != now[key]]
-    if changed:
-        raise InputError(
-            f"the run in {out} has other settings: {'; '.join(_change(k, before.get(k), now[k]) for k in changed)}",
-            "Resume with the same settings, or begin a new run in another folder: --out FOLDER",
-        )
-    if now["steps"] < before["steps"]:
-        raise InputError(
-            f"the run in {out} was begun for {before['steps']} steps, and a resumed run cannot have fewer",
-            f"Give at least as many steps: --steps {before['steps']}",
-        )
-
-
-def _change(key: str, before: Any, now: Any) -> str:
-    """How a setting has changed; for a group of settings, only those that differ."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return f"{key} was {before}, now {now}"
-    keys = [k for k in before | now if before.get(k) != now.get(k)]
-    return ", ".join(_change(k, before.get(k), now.get(k)) for k in keys)

@@ -15,8 +15,8 @@ from torch import nn
 from zoo._version import __version__
 from zoo.card import facts as cards
 from zoo.card import weights
-from zoo.card.config import CardDraft, read_config
-from zoo.card.names import PICTURE, PLAN, WEIGHTS
+from zoo.card.config import CardDraft, Parent, read_config
+from zoo.card.names import PICTURE, WEIGHTS
 from zoo.data.batches import domain_rows
 from zoo.data.source import Dataset, load_dataset
 from zoo.devices import machine
@@ -24,11 +24,12 @@ from zoo.errors import ZooError
 from zoo.family.conditions import declared
 from zoo.family.registry import registry
 from zoo.family.spec import ModelSpec, Preparation, Recipe
-from zoo.files import TEMPORARY, parse_json, read_json, sha256
+from zoo.files import TEMPORARY, sha256
 from zoo.images.batch import Images
 from zoo.model import Model
 from zoo.training import pictures
-from zoo.training.plan import Plan, begun_in, in_precision, plan_text
+from zoo.training.claims import begun, in_precision, is_begun
+from zoo.training.plan import Plan
 from zoo.training.rounding import as_stored
 from zoo.training.run import Run
 
@@ -110,13 +111,15 @@ def _facts(
         seed=settings.seed,
         settings=todo.arguments | settings.model_dump(exclude=UNSHOWN) | {"weights": dtype},
         software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
+        parent=Parent(**todo.parent) if todo.parent else None,
     )
-    own = todo.data == recipe.data
+    own, parent = todo.data == recipe.data, training.parent
+    terms = recipe.terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it."
     plain = f"{spec.title} at {size}x{size}: {spec.summary}."
     return cards.Facts(
         summary=recipe.summary if own and size == recipe.preparation.size else plain,
-        license=recipe.license if own else "other",
-        data_terms=recipe.terms if own else f"Trained on {todo.data}; its terms are those of whoever gave it.",
+        license=recipe.license if own and not parent else "other",
+        data_terms=f"{terms} The training began from {parent.name}: {parent.terms}" if parent else terms,
         limits=list(recipe.limits) if own else [],
         larger=recipe.larger if own else "",
         training=training,
@@ -128,12 +131,12 @@ def _facts(
 
 def is_finished(out: Path, todo: Plan) -> bool:
     """Whether `out` holds the complete card of this plan, trained for all its steps."""
-    if todo.settings.precision == "auto":
-        todo = in_precision(todo, begun_in(out) or "auto")
+    before = begun(out)
+    if before and todo.settings.precision == "auto":
+        todo = in_precision(todo, before["settings"]["precision"])
     try:
         facts = cards.read_facts(out)
-        same = read_json(out / PLAN) == parse_json(plan_text(todo).encode(), PLAN)
         whole = sha256(out / WEIGHTS) == read_config(out).weights.sha256
     except (ZooError, OSError):
         return False
-    return same and whole and facts.training is not None and facts.training.steps == todo.steps
+    return is_begun(out, todo) and whole and facts.training is not None and facts.training.steps == todo.steps

@@ -12,21 +12,24 @@ A loop reads like the paper's algorithm:
 """
 
 import contextlib
+import copy
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.devices import fast_precision, kernels, machine, pick_device
+from zoo.devices import fast_precision, kernels, pick_device
 from zoo.errors import InputError, TrainingError
 from zoo.files import sweep
 from zoo.noise import FreshNoise, Noise
 from zoo.training import average, checkpoints
-from zoo.training.log import Log, Means, bar
+from zoo.training.log import Log, Means
+from zoo.training.progress import Display, display, say
+from zoo.training.stopping import Noted, OutOfTime, Stopped, agreed, noted
 from zoo.training.threads import threaded
 
 PRECISIONS = ("auto", "float32", "tf32", "bfloat16")
@@ -34,24 +37,14 @@ PRECISIONS = ("auto", "float32", "tf32", "bfloat16")
 convolutions with 10-bit mantissas, on GPUs that have it. bfloat16: autocast, and tf32 for what is outside of it."""
 
 
-class OutOfTime(TrainingError):  # noqa: N818  (what it is; nothing went wrong)
-    """A run has stopped at its deadline, between two steps. It can go on from its checkpoint."""
-
-    def __init__(self, step: int, total: int, out: Path) -> None:
-        super().__init__(
-            f"stopped at step {step} of {total}: the time is up",
-            f"To go on with the run in {out}, add --resume to the same command; in Python resume=True.",
-        )
-        self.step, self.total = step, total
-
-
 class Run:
     """One training run in the folder `out`. The loop calls the run; the run never calls the loop.
 
     preview: a function that is called with the averaged module every `sample_every` steps and returns `Images`, which
-    are saved as a picture. precision: `auto` stands for the fastest one on the device. threads: of the CPU; by default
-    as many as are free, measured when the run begins and every minute.
+    are saved as a picture; the first picture comes after half a minute. precision: `auto` stands for the fastest one on
+    the device. threads: of the CPU; by default as many as are free, measured when the run begins and every minute.
     deadline: a time of `time.monotonic()`. After the first step that ends later, the run saves and raises OutOfTime.
+    claim: a function that is called just before the run first writes to `out`, once it is known that it can begin.
     """
 
     def __init__(
@@ -70,6 +63,7 @@ class Run:
         progress: bool = True,
         preview: Callable[[nn.Module], Any] | None = None,
         deadline: float | None = None,
+        claim: Callable[[], None] = lambda: None,
     ) -> None:
         from accelerate import PartialState
 
@@ -86,7 +80,7 @@ class Run:
         self.rank, self.world = self._process.process_index, self._process.num_processes
         self.log_every, self.save_every, self.sample_every = log_every, save_every, sample_every
         self.progress, self.preview = progress and self.rank == 0, preview
-        self.deadline = deadline
+        self.deadline, self._claim = deadline, claim
         self.step = 0
         self.seconds = 0.0
         self._resume = resume
@@ -119,7 +113,7 @@ class Run:
         return tuple(parts.values())
 
     def settle(self, forward: Callable[[Any, Noise], object]) -> None:
-        """Measure the published module's running statistics again before each picture and at the end. These are the
+        """Measure the published module's running statistics again for each picture and at the end. These are the
         statistics of batch norms, and of any part that has `reset_running_stats` and a `momentum` as they have.
 
         Averaged weights need statistics of their own: with those of the raw weights, or their average, images look
@@ -157,8 +151,8 @@ class Run:
         """The numbers of the steps up to `total`. A resumed run begins at its newest complete checkpoint.
 
         Between the steps it averages, logs, checks the losses, makes pictures and saves. Raises TrainingError if a loss
-        is not finite or the folder cannot be written, OutOfTime if the deadline has passed before the last step, and
-        InputError if the folder holds another run.
+        is not finite or the folder cannot be written, OutOfTime if the deadline has passed before the last step,
+        Stopped if a signal asks the process to end, and InputError if the folder holds another run.
         """
         if self._resume:
             self._restore()
@@ -166,77 +160,81 @@ class Run:
             raise InputError(
                 f"{self.out} already holds a run", "Resume it with resume=True, or begin a new run in another folder."
             )
-        if self.rank == 0:
-            for folder in (self.out, self.out / "checkpoints", self.out / "samples"):
-                folder.mkdir(parents=True, exist_ok=True)
-                sweep(folder, older_than=0)
-        started, before = time.perf_counter(), self.seconds
-        log = Log(self.out, self.step, active=self.rank == 0)
         exact = self.precision == "float32"
         with (
-            log,
+            noted(aloud=self.progress) as signals,
+            self._opened() as log,
             threaded(self.device, self.threads, self._say) as adapt,
-            bar(self.step, total, shown=self.progress) as advance,
+            display(self.step, total, self.device, shown=self.progress) as shown,
             kernels(exact=exact),
         ):
-            self._say(f"The run trains on {machine(self.device)} in {self.precision}.")
+            started, before = time.perf_counter(), self.seconds
+            if self.step >= total:  # only the card is to be made, perhaps of a checkpoint from the middle of a run
+                self._settle(self.published)
             while self.step < total:
                 yield self.step
                 self.step += 1
                 self.seconds = before + time.perf_counter() - started
                 if self._average is not None:
                     self._average.update_parameters(self._parts["model"])
-                last = self.step == total
-                stopped = not last and self._out_of_time()
+                stop = self._reason_to_stop(total, signals) if self.step < total else None
                 try:
-                    self._record(log, advance, last=last, stopped=stopped)
+                    self._record(log, shown, last=self.step == total, stopped=stop is not None)
                 except OSError as error:
-                    message = f"cannot write to {self.out}: {error.strerror or error}; {self._kept()}"
-                    hint = "Make room on the disk. Then add --resume to the same command."
-                    raise TrainingError(message, hint) from error
-                if stopped:
-                    raise OutOfTime(self.step, total, self.out)
+                    raise self._unwritable(error) from error
+                if stop:
+                    raise stop
                 adapt()
+
+    def _opened(self) -> Log:
+        """The log, once all processes are here and the first one has made the folder ready."""
+        self.wait()  # all must have checked `out` before the first one writes to it
+        if self.rank == 0:
+            try:
+                self._claim()
+                for folder in (self.out, self.out / "checkpoints", self.out / "samples"):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    sweep(folder, older_than=0)
+            except OSError as error:
+                raise self._unwritable(error) from error
+        return Log(self.out, self.step, active=self.rank == 0)
+
+    def _unwritable(self, error: OSError) -> TrainingError:
+        message = f"cannot write to {self.out}: {error.strerror or error}; {self._kept()}"
+        return TrainingError(message, "Make room on the disk. Then add --resume to the same command.")
 
     def _say(self, text: str) -> None:
         if self.progress:
-            import rich
+            say(text)
 
-            rich.get_console().print(text, markup=False, highlight=False)
+    def _reason_to_stop(self, total: int, signals: Noted) -> OutOfTime | Stopped | None:
+        """Why to stop after this step, if so. Several processes decide it together, at the steps that are logged."""
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        number = signals.number or 0
+        if self.world > 1:
+            if self.step % self.log_every:
+                return None
+            late, number = agreed(self.device, late, number)
+        if number:
+            return Stopped(self.step, total, self.out, number)
+        return OutOfTime(self.step, total, self.out) if late else None
 
-    def _out_of_time(self) -> bool:
-        """Whether to stop after this step. Several processes decide it together, at the steps that are logged."""
-        if self.deadline is None:
-            return False
-        late = time.monotonic() >= self.deadline
-        if self.world == 1:
-            return late
-        if self.step % self.log_every:
-            return False
-        from accelerate.utils import reduce
-
-        # The sum is the same for all processes, so none stops while another waits for its gradients.
-        return bool(reduce(torch.tensor(float(late), device=self.device), reduction="sum") > 0)
-
-    def _record(
-        self, log: Log, advance: Callable[[int, Mapping[str, float]], None], *, last: bool, stopped: bool
-    ) -> None:
+    def _record(self, log: Log, shown: Display, *, last: bool, stopped: bool) -> None:
         """Write what is due after this step: losses, a picture, a checkpoint."""
         saving = last or stopped or self.step % self.save_every == 0
-        if saving or self.step % self.log_every == 0:
-            advance(self.step, log.write(self.step, self.seconds, self._finite_means()))
-        pictured = last or self.step % self.sample_every == 0
-        if pictured:
-            self._settle()
-        if pictured and self.preview and self.rank == 0:
-            log.picture(self.step, self._sampled())
+        logged = saving or self.step % self.log_every == 0
+        shown.advance(self.step, log.write(self.step, self.seconds, self._finite_means()) if logged else None)
+        if last:
+            self._settle(self.published)
+        if self.preview and self.rank == 0 and (last or self.step % self.sample_every == 0 or log.lacks_a_picture()):
+            log.picture(self.step, self._sampled(last))
         if self.rank == 0 and saving:
             self.save()
 
-    def _settle(self) -> None:
+    def _settle(self, module: nn.Module) -> None:
         """Measure the statistics. Every process makes the same passes on the same noise, so that all get the same."""
         if self._pass is not None:
-            average.settle(self.published, self._pass, self.seed, self.device)
+            average.settle(module, self._pass, self.seed, self.device)
 
     def wait(self) -> None:
         """Wait until all processes have come to this call."""
@@ -307,9 +305,11 @@ class Run:
         good = checkpoints.found(self.out)
         return f"the last good checkpoint is {good[-1]}" if good else "there was no checkpoint yet"
 
-    def _sampled(self) -> Any:
-        """A preview. The random state and the module's mode stay as they were."""
-        module = self.published
+    def _sampled(self, last: bool) -> Any:
+        """A preview. Before the last step it shows a settled copy, so that pictures change nothing in the run."""
+        module = self.published if last else copy.deepcopy(self.published)
+        if not last:
+            self._settle(module)
         training = module.training
         with average.undisturbed(self.device):
             try:
