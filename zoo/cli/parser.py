@@ -127,7 +127,9 @@ _add(cards.translate, "zoo translate cyclegan-celeba-blond photo.jpg --out blond
 _add(families.plugins, "zoo plugins")
 _add(families.new, "zoo new my-model --image-size 64")
 _add(families.check, "zoo check vae")
-_add(train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")
+_add(
+    train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000", context={"allow_extra_args": True}
+)
 _add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
 _add(figures.verify, "zoo verify vae-mnist")
 _add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")

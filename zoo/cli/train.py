@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.given import DataName, Device, Limit, read_overrides, read_pairs
+from zoo.cli.given import DataName, Device, Limit, PairsSide, SkipBroken, Splits, read_overrides, read_pairs
 
 
 def train(
@@ -23,7 +23,8 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="DATA",
-            help="Data set: a folder or a Hub name. By default the recipe's own. With --all: NAME=FOLDER for each.",
+            help="Data set: a folder, a .zip, image files or a Hub name. By default the recipe's own. "
+            "With --all: NAME=FOLDER for each.",
         ),
     ] = None,
     data_name: DataName = None,
@@ -53,6 +54,12 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a setting, like lr=0.0001. Can be given several times."
         ),
     ] = None,
+    pairs: PairsSide = None,
+    splits: Splits = True,
+    skip_broken: SkipBroken = False,
+    list_skipped: Annotated[
+        bool, typer.Option("--list-skipped", help="Show the files that would be left out and why. Nothing is trained.")
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use N threads of the CPU. By default as many as are free.")
     ] = None,
@@ -75,7 +82,13 @@ def train(
     overrides = read_overrides(setting) | {key: value for key, value in own.items() if value is not None}
     if every:
         alone: dict[str, Any] = {"NAME": name, "--data-name": data_name, "--card-name": card_name, "--limit": limit}
-        alone |= {"--column": column, "--resume": resume or None}
+        alone |= {
+            "--column": column,
+            "--resume": resume or None,
+            "--pairs": pairs,
+            "--no-splits": None if splits else 1,
+        }
+        alone |= {"--skip-broken": skip_broken or None, "--list-skipped": list_skipped or None}
         given = [option for option, value in alone.items() if value is not None]
         if given:
             ctx.fail(f"Leave out {', '.join(given)} or --all. --all trains every recipe, and each goes on by itself.")
@@ -85,10 +98,13 @@ def train(
         ctx.fail("--family works only together with --all.")
     if name is None:
         ctx.fail("Give the name of a recipe, or --all. 'zoo list' shows the names.")
+    files = _files(ctx, data)
+    read: dict[str, Any] = {"pairs": pairs or "", "splits": splits, "skip_broken": skip_broken}
+    if list_skipped:
+        read.pop("skip_broken")
+        return _list_skipped(name, files, dict(read_pairs(column, "--column")), image_size, read)
     if out is None:
         ctx.fail(f"Give the folder of the run: zoo train {name} --out runs/{name}")
-    if len(data or ()) > 1:
-        ctx.fail("Give --data once. Only --all takes several data sets.")
     import zoo
     from zoo.training.run import OutOfTime
 
@@ -96,10 +112,11 @@ def train(
         model = zoo.train(
             name,
             out=out,
-            data=data[0] if data else None,
+            data=files,
             data_name=data_name,
             card_name=card_name,
             columns=dict(read_pairs(column, "--column")),
+            **read,
             resume=resume,
             device=device,
             limit=limit,
@@ -112,6 +129,28 @@ def train(
     # A name without a slash would not be taken for a folder.
     folder = out if os.sep in str(out) else f".{os.sep}{out}"
     typer.echo(f"{out} is the card {model.name} now. To see it: zoo info {folder}")
+
+
+def _files(ctx: typer.Context, data: list[str] | None) -> str | list[str] | None:
+    """The data set: one source, or several files. A shell turns `--data *.jpg` into one option and many words."""
+    if ctx.args and not data:
+        ctx.fail(f"zoo train takes no second argument {ctx.args[0]!r}.")
+    given = [*(data or ()), *ctx.args]
+    return given[0] if len(given) == 1 else given or None
+
+
+def _list_skipped(
+    name: str, data: str | list[str] | None, columns: dict[str, str], size: int | None, read: dict[str, Any]
+) -> None:
+    """Print each file that would be left out, with the reason."""
+    from zoo.cli.terminal import clean
+    from zoo.data.source import told
+    from zoo.training.recipes import left_out
+
+    found = left_out(name, data=data, columns=columns, image_size=size, **read)
+    for left in found:
+        typer.echo(clean(told(left)))
+    typer.echo(f"{len(found):,} {'file is' if len(found) == 1 else 'files are'} left out.", err=True)
 
 
 def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -> None:

@@ -1,114 +1,139 @@
 """Decodes and checks the images of a data set, each once. After that they are in the cache."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from zoo.data import cache
-from zoo.errors import DataError, ZooError
+from zoo.data.tables import Picture, Table
+from zoo.errors import ZooError
 from zoo.family.spec import Preparation
 from zoo.images import crop_and_resize, decode_image
 
-DECODING = 1
+DECODING = 2
 """Version of the decoding. Any change of the result needs a new number, so that no old images come from the cache."""
-
-
-def state(folder: Path | None) -> str:
-    """A text that changes whenever a file of a local folder changes. Empty for data of the Hub: they have a fingerprint
-    of their own."""
-    return "" if folder is None else cache.listing(folder)
+HASH = 16
+"""Bytes of the hash of a picture's file."""
 
 
 @dataclass(frozen=True)
-class Decoder:
-    """Decodes the images of a split. Each is decoded once and then comes from the cache."""
+class Decoded:
+    """The images of some rows."""
 
-    source: str
-    folder: Path | None
-    """Folder that the source names; None for a data set on the Hub."""
-    state: str
-    """State of the folder's files before any of them was read."""
-    rows: Any
-    """All rows of the split."""
-    preparation: Preparation
-    progress: bool
+    images: Tensor
+    """uint8 (n, c, size, size); zeros for a picture that cannot be read."""
+    hashes: Tensor
+    """uint8 (n, HASH): a hash of the bytes of each picture's file, whatever the preparation; zeros for one that cannot
+    be read."""
+    faults: Mapping[int, str] = field(default_factory=dict)
+    """What is wrong with the pictures that cannot be read, by their places among the n."""
 
-    def images(self, column: str, picked: Tensor) -> Tensor:
-        """uint8 (n, c, size, size): the images of the rows with these numbers.
 
-        The cache may hold the images of the whole split, or those of just these rows. If it has neither, they are
-        decoded and stored.
-        """
-        side, channels = self.preparation.size, self.preparation.channels
-        everything = len(picked) == len(self.rows)
-        found = cache.read(self._key(column, None), (len(self.rows), channels, side, side))
-        if found is not None:
-            return found if everything else found[picked]
-        name = self._key(column, None if everything else picked)
-        found = None if everything else cache.read(name, (len(picked), channels, side, side))
-        if found is not None:
-            return found
-        rows = self.rows if everything else self.rows.select(picked.tolist())
-        images = _decode(rows, column, self.preparation, self.source, self.progress)
-        if state(self.folder) == self.state:  # else files have changed, and it is not known which content was read
-            cache.write(name, images)
-        return images
+def decoded(table: Table, column: str, picked: Tensor, preparation: Preparation, title: str, progress: bool) -> Decoded:
+    """The images of the rows with these numbers, which go up.
 
-    def _key(self, column: str, picked: Tensor | None) -> str:
-        """The name for the cache, from all that the images depend on.
+    The cache may hold the images of the whole split, or those of just these rows. If it has neither, they are decoded
+    and stored. A picture that cannot be read is a fault, and the others are read all the same.
+    """
+    everything = len(picked) == len(table)
+    found = _cached(_key(table, column, None, preparation), len(table), preparation)
+    if found is not None:
+        images, hashes = found if everything else (part[picked] for part in found)
+        return Decoded(images, hashes, _faults(table, column, picked, hashes, preparation))
+    name = _key(table, column, None if everything else picked, preparation)
+    found = None if everything else _cached(name, len(picked), preparation)
+    if found is not None:
+        return Decoded(*found, _faults(table, column, picked, found[1], preparation))
+    made = _decode(table, column, picked, preparation, title, progress)
+    if table.unchanged():  # else files have changed, and it is not known which content was read
+        cache.write(name, made.images, made.hashes)
+    return made
 
-        The fingerprint of the library sees of a folder's files only their dates, so their state is added.
-        """
-        return cache.key(
-            decoding=DECODING,
-            pillow=version("pillow"),
-            files=self.state,
-            rows=self.rows._fingerprint,
-            picked=None if picked is None else hashlib.sha256(picked.numpy().tobytes()).hexdigest(),
-            column=column,
-            size=self.preparation.size,
-            mode=self.preparation.mode,
-            crop=self.preparation.crop,
+
+def _cached(name: str, n: int, preparation: Preparation) -> tuple[Tensor, Tensor] | None:
+    channels, side = preparation.channels, preparation.size
+    values = cache.read(name, n * (channels * side * side + HASH))
+    if values is None:
+        return None
+    end = n * channels * side * side
+    return values[:end].view(n, channels, side, side), values[end:].view(n, HASH)
+
+
+def _key(table: Table, column: str, picked: Tensor | None, preparation: Preparation) -> str:
+    """The name for the cache, from all that the images depend on."""
+    return cache.key(
+        decoding=DECODING,
+        pillow=version("pillow"),
+        state=table.state(column),
+        picked=None if picked is None else hashlib.sha256(picked.numpy().tobytes()).hexdigest(),
+        column=column,
+        size=preparation.size,
+        mode=preparation.mode,
+        crop=preparation.crop,
+    )
+
+
+def _decode(table: Table, column: str, picked: Tensor, preparation: Preparation, title: str, progress: bool) -> Decoded:
+    side, n = preparation.size, len(picked)
+    images = np.zeros((n, preparation.channels, side, side), dtype=np.uint8)
+    hashes = np.zeros((n, HASH), dtype=np.uint8)
+    faults: dict[int, str] = {}
+    pictures = table.pictures(column, picked.tolist())
+    for i, picture in enumerate(_track(pictures, n, title) if progress else pictures):
+        try:
+            images[i] = _decode_one(picture, preparation).transpose(2, 0, 1)
+            hashes[i] = _hash(picture)
+        except ZooError as error:
+            faults[i] = error.message
+    return Decoded(torch.from_numpy(images), torch.from_numpy(hashes), faults)
+
+
+def _faults(table: Table, column: str, picked: Tensor, hashes: Tensor, preparation: Preparation) -> dict[int, str]:
+    """What is wrong with the pictures that the cache has no images of. They are tried again."""
+    places = (hashes == 0).all(1).nonzero().flatten()
+    if not len(places):
+        return {}
+    again = _decode(table, column, picked[places], preparation, "", progress=False)
+    return {int(places[i]): why for i, why in again.faults.items()}
+
+
+def _decode_one(picture: Picture, preparation: Preparation) -> "np.typing.NDArray[np.uint8]":
+    """uint8 (size, size, c). Raises a ZooError that names the picture."""
+    where, data = picture.where, picture.data
+    if isinstance(data, str):
+        raise ZooError(data)
+    image = _half(decode_image(data, where), picture.half)
+    if min(image.size) * preparation.crop * 2 < preparation.size:
+        raise ZooError(
+            f"{where}: {image.width}x{image.height} pixels are too few for {preparation.size}x{preparation.size}"
         )
-
-
-def _decode(rows: Any, column: str, preparation: Preparation, source: str, progress: bool) -> Tensor:
-    size = preparation.size
-    images = np.empty((len(rows), size, size, preparation.channels), dtype=np.uint8)
-    for i, cell in enumerate(_track(rows.select_columns([column]), progress, f"decoding {source}")):
-        images[i] = _decode_one(cell[column], preparation, f"{source}, row {i} of column {column!r}")
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-
-def _decode_one(cell: Any, preparation: Preparation, where: str) -> "np.typing.NDArray[np.uint8]":
-    if not isinstance(cell, dict) or not (cell.get("bytes") or cell.get("path")):
-        raise DataError(
-            f"{where} is not an image but {type(cell).__name__}", "Give the column of the images: --column image=NAME"
-        )
-    if cell.get("path"):
-        where += f" ({cell['path']})"
     try:
-        picture = decode_image(cell["bytes"] or Path(cell["path"]).read_bytes(), where)
-    except (ZooError, OSError) as error:
-        hint = "Remove or replace that file. Then give the same command again."
-        raise DataError(f"data: broken image: {error}", hint) from error
-    if min(picture.size) * preparation.crop * 2 < preparation.size:
-        raise DataError(
-            f"{where}: {picture.width}x{picture.height} pixels are too few for {preparation.size}x{preparation.size}",
-            "Give larger images, or train for a smaller size: --image-size SIZE",
-        )
-    return crop_and_resize(picture, preparation)
+        return crop_and_resize(image, preparation)
+    except ZooError as error:
+        raise ZooError(f"{where}: {error.message}") from error
 
 
-def _track(rows: Any, progress: bool, title: str) -> Any:
-    if not progress:
-        return rows
+def _half(image: Image.Image, half: str) -> Image.Image:
+    """One half of an image that holds a pair. In an odd width the column of pixels in the middle belongs to none."""
+    if not half:
+        return image
+    width = image.width // 2
+    left = 0 if half == "left" else image.width - width
+    return image.crop((left, 0, left + width, image.height)) if width else image
+
+
+def _hash(picture: Picture) -> "np.typing.NDArray[np.uint8]":
+    assert isinstance(picture.data, bytes)
+    return np.frombuffer(hashlib.blake2b(picture.data, digest_size=HASH).digest(), dtype=np.uint8)
+
+
+def _track(items: Iterator[Picture], total: int, title: str) -> Iterable[Picture]:
     from rich.progress import track
 
-    return track(rows, description=title, total=len(rows))
+    return track(items, description=title, total=total)
