@@ -158,7 +158,9 @@ def _good(source: Source, made: Mapping[str, Decoded], n: int) -> tuple[Tensor, 
         more = f"\n  and {len(lost) - SHOWN:,} more" if len(lost) > SHOWN else ""
         hint = "Mend or remove them. Or add --skip-broken to go on without them; --list-skipped lists all."
         hint = hint if len(faults) < n else "Give other images."
-        raise DataError(f"{source.name}: {len(lost):,} of {n + len(source.broken):,} images cannot be used:{shown}{more}", hint)
+        raise DataError(
+            f"{source.name}: {len(lost):,} of {n + len(source.broken):,} images cannot be used:{shown}{more}", hint
+        )
     return torch.tensor([i for i in range(n) if i not in faults], dtype=torch.int64), lost
 
 

@@ -61,7 +61,7 @@ def _renamed(config: Mapping[str, Any], field: str, names: list[str], spec: Mode
     kept = {
         key: [name for name in value if name in names]
         for key, value in config.items()
-        if key != field and isinstance(value, list) and value and set(map(str, value)) <= before
+        if key != field and isinstance(value, list) and value and all(item in before for item in value)
     }
     try:
         full = validate(module.Config, {**config, **kept, field: names}, f"config of {spec.name}")
