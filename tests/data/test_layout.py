@@ -141,7 +141,7 @@ SAID = [
 @pytest.mark.parametrize(("build", "said"), SAID)
 def test_one_line_says_what_was_found(build: Build, said: str, tmp_path: Path) -> None:
     source = open_source(build(tmp_path / "data"))
-    assert summary(source, len(source.splits["train"]), 0, 0) == f"{tmp_path / 'data'}: {said}"
+    assert summary(source, read(source, SMALL)[0], "images") == f"{tmp_path / 'data'}: {said}"
 
 
 def test_folders_with_names_of_splits_are_classes_if_the_user_says_so(tmp_path: Path) -> None:
@@ -191,6 +191,12 @@ def missing_link(folder: Path) -> Path:
     return folder
 
 
+def broken_table(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "x.parquet").write_bytes(b"PAR1 nothing PAR1")
+    return folder
+
+
 def other_columns(folder: Path) -> Path:
     data = layouts.parquet(folder)
     from tables import write_table
@@ -217,6 +223,7 @@ FAULTS: list[tuple[Build, str, str]] = [
     (with_text("metadata.jsonl", '{"file_name": "1.png"}\n[1]\n'), "images", "line 2 is not a JSON object"),
     (with_text("metadata.jsonl", '{"file_name": "1.png"}\n{"a"\n'), "images", "line 2: "),
     (with_text("list_attr_celeba.txt", "1\nSmiling Young\n1.png 1\n"), "images", "has 1 values for 2 attributes"),
+    (broken_table, "images", "x.parquet cannot be read"),
     (other_columns, "images", "train-2-00000-of-00001.parquet has the columns|has the columns image"),
 ]
 

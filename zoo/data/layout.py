@@ -16,7 +16,7 @@ SPLITS = {"train": "train", "test": "test", "val": "validation", "valid": "valid
 """Names of the folders and files of a split layout, and the splits that they stand for."""
 DOMAINS = {split + domain: (SPLITS[split], domain.upper()) for split in ("train", "test", "val") for domain in "ab"}
 """Names of the folders of unpaired data, in lower case."""
-CLASSES_SHOWN = 10
+NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Source:
     name: str
     splits: Mapping[str, Table]
     words: str
-    """What it is, in words."""
+    """What the images are, in words that follow their number; empty if there is nothing to say."""
     reading: Reading = field(default_factory=Reading)
     left: Sequence[Left] = ()
     """What was left out, and why."""
@@ -63,7 +63,7 @@ def of_paths(paths: Sequence[Path], kind: str, columns: Mapping[str, str], readi
     found = tree(paths[0]) if alone else of_files(paths)
     data = _data_files(found)
     if data:
-        splits, words = _of_tables(name, data, reading), "rows of a table"
+        splits, words = _of_tables(name, data, reading), ""
         used = {entry.parts for entry in data}
     else:
         splits, words, used = _of_pictures(name, found, kind, columns, reading)
@@ -184,29 +184,30 @@ def _table(
 ) -> tuple[Files, str]:
     """The rows of one split as a table, and what they are in words."""
     if reading.pairs:
-        return pairs.side_by_side(rows, reading.pairs), "pairs side by side"
+        return pairs.side_by_side(rows, reading.pairs), ", pairs side by side"
     if by:
-        return _of_facts(name, rows, by), f"described by {by}"
+        return _of_facts(name, rows, by), f", described by {by}"
     classes = _classes(rows, depth)
     if kind == "pairs" and classes:
         named = pairs.folders(classes, columns)
         if named is not None:
-            return pairs.of_folders(name, rows, depth, named, found), f"pairs of {' and '.join(named.values())}"
+            return pairs.of_folders(name, rows, depth, named, found), f", pairs of {' and '.join(named.values())}"
     facts: dict[str, list[Any]] = {}
     if rows and "domain" in rows[0].facts:
         facts["domain"] = facts["label"] = [row.facts["domain"] for row in rows]
-        return _plain(rows, facts), "domains: A and B"
+        return _plain(rows, facts), " in 2 domains: A, B"
     if classes:
         facts["label"] = [_text(row.parts[depth]) for row in rows]
-        return _plain(rows, facts), _counted(classes)
+        return _plain(rows, facts), f" in {counted('classes', classes)}"
     outside = sum(len(row.parts) <= depth + 1 for row in rows)
     mixed = 0 < outside < len(rows)
-    return _plain(rows, facts), f"no classes, since {outside:,} of them are outside of the folders" if mixed else ""
+    return _plain(rows, facts), f", no classes, since {outside:,} of them are outside of the folders" if mixed else ""
 
 
-def _counted(classes: Sequence[str]) -> str:
-    more = f" and {len(classes) - CLASSES_SHOWN:,} more" if len(classes) > CLASSES_SHOWN else ""
-    return f"{len(classes):,} classes: {', '.join(classes[:CLASSES_SHOWN])}{more}"
+def counted(what: str, names: Sequence[str]) -> str:
+    """How many classes, attributes or domains there are, and the names of the first ones."""
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return f"{len(names):,} {what}: {', '.join(names[:NAMES_SHOWN])}{more}"
 
 
 def _plain(rows: Sequence[Row], facts: Mapping[str, Sequence[Any]]) -> Files:

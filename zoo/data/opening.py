@@ -91,7 +91,7 @@ def _hub(given: str, reading: Reading) -> Source:
         pictured = [column for column, feature in encoded.items() if isinstance(feature, datasets.Image)]
         encoded |= {column: datasets.Image(decode=False) for column in pictured}
         splits[split] = tables.of_hub(name, rows.cast(encoded) if pictured else rows)
-    return Source(name, splits, "rows of a table", reading)
+    return Source(name, splits, "", reading)
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Reads a data set, from a folder, a zip, files or the Hub. The images are decoded to uint8."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data import labels
+from zoo.data import labels, layout
 from zoo.data.columns import of_split, read_labels, resolved
 from zoo.data.decode import Decoded, decoded
 from zoo.data.layout import Reading, Source
@@ -21,6 +22,8 @@ from zoo.family.spec import Preparation
 
 NAMES = {"labelled": "names", "attributes": "names", "unpaired": "domains"}
 """Kind of batch -> the field of a model's `Config` that holds the names of its classes, attributes or domains."""
+CALLED = {"labelled": "classes", "attributes": "attributes", "unpaired": "domains"}
+"""What the names of a kind of batch are names of."""
 SHOWN = 10
 """Files that an error names; of the others it gives the number."""
 
@@ -164,10 +167,13 @@ def _good(source: Source, made: Mapping[str, Decoded], n: int) -> tuple[Tensor, 
     return torch.tensor([i for i in range(n) if i not in faults], dtype=torch.int64), lost
 
 
-def summary(source: Source, n: int, held: int, lost: int, names: Sequence[str] = ()) -> str:
-    """One line that says what was found: how many images, in which classes, and how many were held out or left out."""
-    what = source.words or (f"{len(names)} classes: {', '.join(names)}" if names else "")
-    parts = [f"{n:,} images" + (f" in {what}" if "classes: " in what else f", {what}" if what else "")]
+def summary(source: Source, dataset: Dataset, kind: str, held: int = 0, lost: int = 0) -> str:
+    """One line that says what was found: how many images, in which classes, and how many were held out or left out.
+
+    dataset: the split that is trained on. held: images of it that are held out. lost: those that cannot be read.
+    """
+    what = f" in {layout.counted(CALLED[kind], dataset.names)}" if dataset.names else source.words
+    parts = [f"{len(dataset) + held:,} images{what}"]
     if held:
         parts.append(f"{held:,} of them held out")
     if "test" in source.splits:
@@ -176,6 +182,14 @@ def summary(source: Source, n: int, held: int, lost: int, names: Sequence[str] =
     if left:
         parts.append(f"{left:,} {'file' if left == 1 else 'files'} left out: see --list-skipped")
     return f"{source.name}: {'; '.join(parts)}"
+
+
+def say(text: str, shown: bool) -> None:
+    """Print a line for the user, if it is to be shown. Of several processes only the first one prints."""
+    if text and shown and os.environ.get("RANK", "0") == "0":
+        import rich
+
+        rich.get_console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def told(left: Left) -> str:

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 from zoo.data.tree import Entry, Reader, unchanged
-from zoo.errors import DataError, FormatError, ZooError
+from zoo.errors import DataError, FormatError
 
 LARGEST = 4 << 30
 """Bytes that a table in a zip may have: it is read as a whole."""
@@ -189,9 +190,10 @@ def of_files(name: str, entries: Sequence[Entry]) -> Stored:
     """
     schemas, length = [], 0
     for entry in entries:
-        schema, rows = _opened(entry, lambda file: (file.schema, file.rows))
+        with _opened(entry) as file:
+            schema = file.schema
+            length += file.rows
         schemas.append(schema)
-        length += rows
         if schema.names != schemas[0].names:
             raise DataError(
                 f"{name}: {entry} has the columns {', '.join(schema.names)}, but {entries[0]} has "
@@ -201,7 +203,8 @@ def of_files(name: str, entries: Sequence[Entry]) -> Stored:
 
     def stream(columns: list[str] | None) -> Iterator[Any]:
         for entry in entries:
-            yield from _opened(entry, lambda file: file.tables(columns))
+            with _opened(entry) as file:
+                yield from file.tables(columns)
 
     known = [(entry.parts, entry.state) for entry in entries]
     mark = hashlib.sha256(repr(known).encode()).hexdigest()
@@ -250,14 +253,18 @@ class _Arrow:
         yield from (self._table if columns is None else self._table.select(columns)).to_batches()
 
 
-def _opened(entry: Entry, use: Callable[[Any], Any]) -> Any:
+@contextmanager
+def _opened(entry: Entry) -> Iterator[Any]:
+    """A file of data. DataError if it is broken, also when that shows later."""
     import pyarrow
 
     kind = _Parquet if entry.suffix == ".parquet" else _Arrow
     try:
         if entry.member is None:
-            return use(kind(str(entry.path)))
-        with Reader(LARGEST) as read:
-            return use(kind(BytesIO(read(entry))))
-    except (pyarrow.ArrowException, OSError, ZooError) as error:
+            yield kind(str(entry.path))
+        else:
+            with Reader(LARGEST) as read:
+                data = read(entry)
+            yield kind(BytesIO(data))
+    except (pyarrow.ArrowException, OSError, FormatError) as error:
         raise DataError(f"data: {entry} cannot be read: {error}".splitlines()[0], "Replace that file.") from error

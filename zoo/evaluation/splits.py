@@ -10,7 +10,7 @@ from zoo.data.columns import LABELS
 from zoo.data.held import Held, parted
 from zoo.data.layout import Reading
 from zoo.data.opening import Given, open_source
-from zoo.data.source import NAMES, Dataset, read
+from zoo.data.source import NAMES, Dataset, read, say
 from zoo.errors import DataError
 from zoo.family.spec import Preparation
 from zoo.model import Model
@@ -41,14 +41,30 @@ class Splits:
         self._source = open_source(data, kind=self.kind, columns=columns, reading=Reading(**reading))
         out = training.held_out
         self._held = None if out is None else Held(out.seed, out.threshold)
+        self._told = False
         self._names = training.names or getattr(model.config, NAMES.get(self.kind, ""), None)
 
     def prepared(self, preparation: Preparation, kind: str | None = None) -> dict[str, Dataset]:
         """The images of both splits, prepared in this way, by the names of the splits."""
         kind = kind or self.kind
-        if "test" in self._source.splits or self._held is None:
-            return {split: self._read(preparation, split, kind, self._limit) for split in ("test", "train")}
-        test, train = parted(self._read(preparation, "train", kind, None), self._held)
+        own = "test" in self._source.splits
+        if not own and self._held is None:
+            raise DataError(
+                f"{self._source.name} has no split 'test', and the card was trained without a part held out",
+                "Give a folder with the folders train and test: --data FOLDER",
+            )
+        if own or self._held is None:
+            found = {split: self._read(preparation, split, kind, self._limit) for split in ("test", "train")}
+        else:
+            found = self._parted(preparation, kind, self._held)
+        if not self._told:
+            whence = "of its test split" if own else "that the card was not trained on"
+            say(f"{self._source.name}: {len(found['test']):,} images {whence}", self._progress)
+        self._told = True
+        return found
+
+    def _parted(self, preparation: Preparation, kind: str, held: Held) -> dict[str, Dataset]:
+        test, train = parted(self._read(preparation, "train", kind, None), held)
         if not len(test) or not len(train):
             raise DataError(
                 f"{self._source.name}: none of its {len(test) + len(train):,} images are "

@@ -1,6 +1,5 @@
 """Trains a recipe on a data set. The run leaves a card."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,8 +14,8 @@ from zoo.data.batches import Batches
 from zoo.data.columns import resolved
 from zoo.data.held import hold_out
 from zoo.data.layout import Reading, Source
-from zoo.data.opening import Given, open_source
-from zoo.data.source import Dataset, read, summary
+from zoo.data.opening import PAGE, Given, open_source
+from zoo.data.source import Dataset, read, say, summary
 from zoo.data.tree import Left
 from zoo.devices import pick_device
 from zoo.extras import require
@@ -87,9 +86,9 @@ def train(
         source, preparation, kind=todo.batch, columns=todo.columns, names=names, limit=limit, progress=progress
     )
     share = 0.0 if "test" in source.splits else settings.hold_out
-    whole, (dataset, test, held) = len(dataset), hold_out(dataset, todo.batch, share, settings.seed)
-    _say(summary(source, whole, whole - len(dataset), len(lost), dataset.names), progress)
-    _say(changed, progress)
+    dataset, test, held = hold_out(dataset, todo.batch, share, settings.seed)
+    say(summary(source, dataset, todo.batch, len(test or ()), len(lost)), progress)
+    say(changed, progress)
     torch.manual_seed(settings.seed)
     model = weights.build(spec, todo.config)
     run = Run(
@@ -162,15 +161,10 @@ def left_out(
 
 
 def _name_of(data: Given) -> str | Path:
-    """The path whose last part names a data set on a card: for a list of files, their folder."""
-    return data if isinstance(data, str | Path) else Path(data[0]).expanduser().absolute().parent
-
-
-def _say(text: str, progress: bool) -> None:
-    if text and progress and os.environ.get("RANK", "0") == "0":
-        import rich
-
-        rich.get_console().print(text, markup=False, highlight=False)
+    """What gives a data set its name on a card: for a list of files their folder, for a page of the Hub its address."""
+    if not isinstance(data, str | Path):
+        return Path(data[0]).expanduser().absolute().parent
+    return PAGE.sub("", data).strip("/") if isinstance(data, str) and PAGE.match(data) else data
 
 
 def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:
