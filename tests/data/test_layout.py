@@ -272,6 +272,13 @@ def test_labels_stay_with_their_images_when_broken_ones_are_left_out(tmp_path: P
     assert found.labels.tolist() == [0, 1, 1, 1]
 
 
+def test_only_pictures_in_files_are_pairs_side_by_side(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a table, and only pictures in files"):
+        open_source(layouts.parquet(tmp_path / "data"), kind="pairs", reading=Reading(pairs="ab"))
+    with pytest.raises(DataError, match="pairs='AB' is none of ab, ba"):
+        Reading(pairs="AB")
+
+
 # Names of folders and of the Hub
 
 

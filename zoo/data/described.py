@@ -90,7 +90,7 @@ def _parts(file: Entry, name: Any) -> tuple[str, ...]:
 def _lines(file: Entry) -> Iterator[Mapping[str, Any]]:
     """The rows of a table of texts, or of JSON lines. Empty lines do not count."""
     if file.suffix == ".jsonl":
-        for number, line in enumerate(_text(file).splitlines()):
+        for number, line in enumerate(_text(file).split("\n")):
             try:
                 value = json.loads(line) if line.strip() else None
             except (ValueError, RecursionError) as error:
@@ -115,7 +115,7 @@ def _attributes(file: Entry, pictures: Sequence[Entry], found: Tree) -> list[Row
     if file.suffix == ".csv":
         table = {str(next(iter(row.values()))): dict(list(row.items())[1:]) for row in _lines(file)}
     else:
-        lines = [line.split() for line in _text(file).splitlines() if line.strip()]
+        lines = [line.split() for line in _text(file).split("\n") if line.strip()]
         if lines and len(lines[0]) == 1 and lines[0][0].isdigit():
             lines = lines[1:]
         names = lines[0] if lines else []

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from zoo.card.names import REPOSITORY
 from zoo.data import layout, tables
@@ -33,7 +34,13 @@ def open_source(
             return layout.of_paths(paths, kind, columns or {}, reading)
         given = paths[0]
     path = local(given)
-    return _hub(str(given), reading) if path is None else layout.of_paths([path], kind, columns or {}, reading)
+    found = _hub(str(given), reading) if path is None else layout.of_paths([path], kind, columns or {}, reading)
+    if reading.pairs and any(isinstance(table, tables.Stored) for table in found.splits.values()):
+        raise DataError(
+            f"{found.name} is a table, and only pictures in files can be pairs side by side",
+            "Leave out --pairs. Say which columns are the pairs: --column input=NAME --column image=NAME",
+        )
+    return found
 
 
 def local(given: str | Path) -> Path | None:
@@ -87,11 +94,18 @@ def _hub(given: str, reading: Reading) -> Source:
         raise DataError(f"data: cannot read {name}: {_reason(error)}", hint) from error
     splits: dict[str, Table] = {}
     for split, rows in found.items():
-        encoded = rows.features.copy()
-        pictured = [column for column, feature in encoded.items() if isinstance(feature, datasets.Image)]
-        encoded |= {column: datasets.Image(decode=False) for column in pictured}
-        splits[split] = tables.of_hub(name, rows.cast(encoded) if pictured else rows)
+        splits[split] = tables.of_hub(name, _encoded(rows))
     return Source(name, splits, "", reading)
+
+
+def _encoded(rows: Any) -> Any:
+    """The rows with their images as encoded bytes, which costs nothing."""
+    import datasets
+
+    for column, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
 
 
 def _reason(error: BaseException) -> str:
