@@ -31,7 +31,7 @@ class Entry:
 
     parts: tuple[str, ...]
     """The names that lead from the source to the file."""
-    path: Path
+    path: str
     """The file; or the zip that it is in."""
     state: State
     """Size and times of the file. Programs cannot set the last of the times."""
@@ -47,7 +47,7 @@ class Entry:
         return os.path.splitext(self.name)[1].lower()
 
     def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}: {self.member}"
+        return self.path if self.member is None else f"{self.path}: {self.member}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Reader:
 
     def __init__(self, limit: int = MAX_BYTES) -> None:
         self._limit = limit
-        self._open: dict[Path, zipfile.ZipFile] = {}
+        self._open: dict[str, zipfile.ZipFile] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> "Reader":
@@ -87,12 +87,13 @@ class Reader:
         if entry.state[0] > self._limit:
             raise FormatError(f"{entry}: {entry.state[0]} bytes; at most {self._limit} are read")
         if entry.member is None:
-            return entry.path.read_bytes()
+            with open(entry.path, "rb") as file:
+                return file.read()
         if entry.path not in self._open:
             self._open[entry.path] = self._stack.enter_context(zipfile.ZipFile(entry.path))
         try:
-            with self._open[entry.path].open(entry.member) as file:
-                return file.read(self._limit)
+            with self._open[entry.path].open(entry.member) as member:
+                return member.read(self._limit)
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
             raise FormatError(f"{entry}: {error}") from error
 
@@ -107,14 +108,14 @@ def tree(source: Path) -> Tree:
 
 def of_files(paths: Sequence[Path]) -> Tree:
     """The files of a list, in its order."""
-    return Tree([Entry((path.name,), path, _state(path.stat())) for path in paths])
+    return Tree([Entry((path.name,), str(path), _state(path.stat())) for path in paths])
 
 
 def unchanged(entries: Iterable[Entry]) -> bool:
     """Whether the files are still as they were when they were listed."""
     paths = {entry.path: entry.state[-3:] for entry in entries}
     try:
-        return all(_state(path.stat()) == state for path, state in paths.items())
+        return all(_state(os.stat(path)) == state for path, state in paths.items())
     except OSError:
         return False
 
@@ -122,23 +123,23 @@ def unchanged(entries: Iterable[Entry]) -> bool:
 def _of_folder(root: Path) -> Tree:
     """Real folders come before links to folders, so that a folder is known by its own name. Each is listed once."""
     found, seen, files = Tree(), set[tuple[int, int]](), set[tuple[int, int]]()
-    folders: list[tuple[tuple[str, ...], Path]] = [((), root)]
-    links: list[tuple[tuple[str, ...], Path]] = []
+    folders: list[tuple[tuple[str, ...], str]] = [((), str(root))]
+    links: list[tuple[tuple[str, ...], str]] = []
     linked: list[tuple[Entry, tuple[int, int]]] = []
     while folders or links:
         parts, folder = (folders or links).pop()
         try:
-            identity = _identity(folder.stat())
+            identity = _identity(os.stat(folder))
             items = sorted(os.scandir(folder), key=lambda item: item.name)
         except OSError as error:
-            found.broken.append(Left(str(folder), f"cannot be opened: {error.strerror}"))
+            found.broken.append(Left(folder, f"cannot be opened: {error.strerror}"))
             continue
         if identity in seen:
-            found.left.append(Left(str(folder), "a link to a folder that is there already"))
+            found.left.append(Left(folder, "a link to a folder that is there already"))
             continue
         seen.add(identity)
         for item in items:
-            place, path = (*parts, item.name), Path(item.path)
+            place = (*parts, item.name)
             if _unseen(item.name):
                 continue
             try:
@@ -147,13 +148,13 @@ def _of_folder(root: Path) -> Tree:
                 found.broken.append(Left(item.path, f"cannot be opened: {error.strerror}"))
                 continue
             if stat.S_ISDIR(state.st_mode):
-                (links if item.is_symlink() else folders).append((place, path))
+                (links if item.is_symlink() else folders).append((place, item.path))
             elif not stat.S_ISREG(state.st_mode):
                 found.left.append(Left(item.path, "neither a file nor a folder"))
             elif item.is_symlink():
-                linked.append((Entry(place, path, _state(state)), _identity(state)))
+                linked.append((Entry(place, item.path, _state(state)), _identity(state)))
             else:
-                found.entries.append(Entry(place, path, _state(state)))
+                found.entries.append(Entry(place, item.path, _state(state)))
                 files.add(_identity(state))
     for entry, identity in linked:
         if identity in files:
@@ -174,7 +175,7 @@ def _of_zip(path: Path) -> Tree:
     for name, info in members.items():
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
         if parts and not any(_unseen(part) for part in parts):
-            found.entries.append(Entry(parts, path, (info.file_size, info.CRC, *state), name))
+            found.entries.append(Entry(parts, str(path), (info.file_size, info.CRC, *state), name))
     return found
 
 
