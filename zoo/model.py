@@ -19,6 +19,7 @@ from zoo.images.batch import Images
 from zoo.images.prepare import binary, is_binary, prepare
 from zoo.loading import needs
 from zoo.noise import Noise
+from zoo.telling import track
 from zoo.values import as_tensor, whole
 
 
@@ -57,7 +58,7 @@ class Model(Caller):
         check_size(n, self.preparation)
         parts = self.stream(n, seed=seed, start=start, batch_size=batch_size, **given)
         if progress:
-            parts = _shown(parts, math.ceil(n / batch_size), f"sampling {self.name}")
+            parts = iter(track(parts, math.ceil(n / batch_size), f"sampling {self.name}"))
         return Images(torch.cat([images.tensor for images in parts]), self.info_of(seed, given), start)
 
     @needs("sample")
@@ -283,10 +284,3 @@ def load(
 def fresh_seed(seed: int | None) -> int:
     """The seed itself, or a new one. No global random state changes."""
     return secrets.randbits(48) if seed is None else whole("seed", seed)
-
-
-def _shown(parts: Iterator[Images], total: int, title: str) -> Iterator[Images]:
-    """The parts, with a bar in the terminal that shows how many are made."""
-    from rich.progress import track
-
-    return iter(track(parts, description=title, total=total))

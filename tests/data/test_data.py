@@ -182,7 +182,7 @@ def test_images_are_decoded_once(copied: Path, count: Count, cached: Path) -> No
     assert torch.equal(first.images, second.images)
     assert first.fingerprint == second.fingerprint
     assert count.of(copied, Preparation(size=16, filter="any", binarize=True))[0] == 0  # the bytes are the same
-    assert [path.stat().st_size for path in cached.iterdir()] == [32 + 8 * 3 * 16 * 16]
+    assert [path.stat().st_size for path in cached.iterdir()] == [32 + 8 * (3 * 16 * 16 + 16)]
 
 
 @pytest.mark.parametrize("other", [{"size": 8}, {"mode": "L"}, {"crop": 0.9}], ids=str)
@@ -364,16 +364,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         load_dataset(tmp_path / "nowhere", SMALL)
 
 
-def test_a_file_in_place_of_a_folder_is_named(pictures: Sequence[Path]) -> None:
-    with pytest.raises(DataError, match=r"no folder .*000\.png"):
-        load_dataset(pictures[0], SMALL)
-
-
 @pytest.mark.parametrize("files", [(), ("notes.txt", "table.csv")])
 def test_a_folder_without_images_says_what_is_expected(files: Sequence[str], tmp_path: Path) -> None:
     for name in files:
         (tmp_path / name).write_text("nothing")
-    with pytest.raises(DataError, match=r"(?s)holds no images.*\.png, \.jpg, \.webp or \.parquet"):
+    with pytest.raises(DataError, match=r"(?s)holds no images.*\.png, \.jpg.*\.parquet"):
         load_dataset(tmp_path, SMALL)
 
 
@@ -393,13 +388,13 @@ def test_an_unknown_hub_name_is_one_clear_error() -> None:
 )
 def test_a_broken_image_among_good_ones_is_named(damage: Callable[[Path], object], copied: Path) -> None:
     damage(copied / "005.png")
-    with pytest.raises(DataError, match=r"(?s)1 of 8 images cannot be read:.*row 5 .*005\.png.*--skip-broken"):
+    with pytest.raises(DataError, match=r"(?s)1 of 8 images cannot be used.*005\.png"):
         load_dataset(copied, SMALL)
 
 
 def test_too_small_images_are_named_with_their_size(copied: Path) -> None:
     Image.new("RGB", (40, 7)).save(copied / "003.png")
-    with pytest.raises(DataError, match=r"(?s)003\.png\): 40x7 pixels are too few for 16x16"):
+    with pytest.raises(DataError, match=r"(?s)003\.png: 40x7 pixels are too few for 16x16"):
         load_dataset(copied, SMALL)
 
 
@@ -417,14 +412,14 @@ def test_a_missing_split_is_told_with_those_there(faces: Path) -> None:
         ("pairs", {"input": "age"}, "column 'age' is not an image"),
         ("labelled", {}, "(?s)labelled batches need to know.*age.*--column label="),
         ("labelled", {"label": "lable"}, "(?s)no column 'lable'.*Did you mean 'label'"),
-        ("labelled", {"label": "name"}, "column 'name' holds no numbers of classes"),
-        ("labelled", {"label": "below"}, "column 'below' holds no numbers of classes"),
-        ("labelled", {"label": "share"}, "column 'share' holds no numbers of classes"),
-        ("labelled", {"label": "holes"}, "column 'holes' holds no numbers of classes"),
+        ("labelled", {"label": "name"}, "column 'name' has 8 different values, and every row has another one"),
+        ("labelled", {"label": "serial"}, "column 'serial' has 8 different values, and every row has another one"),
+        ("labelled", {"label": "share"}, "column 'share' holds numbers with fractions, which are no classes"),
+        ("labelled", {"label": "holes"}, "column 'holes': 4 rows have no label. The first is row 1"),
         ("attributes", {}, "which column is the attributes"),
         ("attributes", {"attributes": "Young,Yong"}, "(?s)no column 'Yong'.*Did you mean 'Young'"),
         ("attributes", {"attributes": "Young,name"}, "column 'name' is not an attribute"),
-        ("attributes", {"attributes": "below"}, "column 'below' is not an attribute"),
+        ("attributes", {"attributes": "three"}, "column 'three' is not an attribute"),
         ("attributes", {"attributes": "holes"}, "column 'holes' is not an attribute"),
         ("unpaired", {}, "which column is the domain"),
         ("unpaired", {"domain": "age"}, "column 'age' must have exactly two values"),
@@ -442,7 +437,8 @@ def test_wrong_columns_are_named(
         label=classes([0] * 8, ["only"]),
         age=(whole, list(range(8))),
         name=(text, list("abcdefgh")),
-        below=(whole, [-1, 1] * 4),
+        serial=(whole, [10**15 + i for i in range(8)]),
+        three=(whole, [-1, 0, 1, 1] * 2),
         share=(datasets.Value("float32"), [0.5] * 8),
         holes=(datasets.Value("bool"), [True, None] * 4),
         Young=flags([True, False] * 4),

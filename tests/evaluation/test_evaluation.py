@@ -22,11 +22,10 @@ import zoo
 from zoo.card import facts as cards
 from zoo.card import weights
 from zoo.card.config import CardConfig
-from zoo.data.source import Dataset
+from zoo.data.source import Dataset, load_dataset
 from zoo.evaluation import bench as benches
 from zoo.evaluation import features, measures
 from zoo.evaluation.bench import Bench
-from zoo.evaluation.figures import load_dataset
 from zoo.evaluation.measures import class_accuracy, importance_bound, memorisation, paired_error, sharpness
 from zoo.family.registry import registry
 from zoo.hub import places as hub

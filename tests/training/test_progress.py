@@ -15,6 +15,7 @@ import torch
 from test_run import drop_out, toy_run, walk
 
 import zoo
+from zoo.telling import say
 from zoo.training import checkpoints, progress
 from zoo.training.progress import Bar, Display, Lines, Notebook, display
 
@@ -125,7 +126,7 @@ def test_a_run_goes_on_whatever_becomes_of_its_output(
     written = io.BytesIO()
     streams = {"closed terminal": Gone(), "ascii": io.TextIOWrapper(written, "ascii"), "none": None}
     monkeypatch.setattr(sys, "stderr", streams[stream])
-    progress.say("фото")
+    say("фото")
     run, model = toy_run(tmp_path)
     run.progress = True
     for _ in walk(run, model, 2):

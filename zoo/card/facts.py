@@ -2,12 +2,15 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from zoo._version import DISTRIBUTION
-from zoo.card.config import CardConfig, Name, Parent, read_config
+from zoo.card.config import CardConfig, Name, read_config
+from zoo.card.made import HeldOut as HeldOut
+from zoo.card.made import Origin as Origin
+from zoo.card.made import Training as Training
 from zoo.card.names import CONFIG, FACTS, PICTURE, README, REPOSITORY, WEIGHTS
 from zoo.errors import InputError
 from zoo.family.conditions import Condition, declared
@@ -18,45 +21,6 @@ from zoo.files import read_json, to_json, write_atomically
 
 HUB = "https://huggingface.co"
 """Address of the public Hub."""
-
-
-class Training(Config):
-    """How the weights were trained."""
-
-    recipe: Name
-    data: str
-    """Name of the data set, if possible its Hub name."""
-    split: str
-    columns: dict[str, str] = Field(default_factory=lambda: {"image": "image"})
-    """Which column of the data set was the image, the label, ..."""
-    images: int
-    steps: int
-    batch_size: int
-    passes: float
-    """Passes over the data set; for an unpaired one, over its larger domain."""
-    seconds: float
-    device: str
-    precision: str
-    seed: int
-    settings: dict[str, Any]
-    """All arguments of the loop and of the run."""
-    software: dict[str, str]
-    parent: Parent | None = None
-    """The card that the training began from; None for one that began with random weights."""
-
-
-class Origin(Config):
-    """Where the weights came from, if zoo did not train them."""
-
-    data: str
-    """What the weights were trained on, as far as it is known."""
-    source: str
-    """Who trained the weights, and who distributes them."""
-    file: str
-    sha256: str
-    """Hash of that file."""
-    command: str
-    """Command that made the card from the file."""
 
 
 class Reference(Config):

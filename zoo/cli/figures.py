@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.given import Card, DataName, Device, Json, Judge, Key, Limit, OneCard, one_or_all
+from zoo.cli.given import Card, DataName, Device, Json, Judge, Key, Limit, OneCard, PairsSide, SkipBroken, one_or_all
 from zoo.cli.terminal import print_json
 
 
@@ -19,6 +19,15 @@ def evaluate(
         typer.Option(metavar="DATA", help="Data set: a folder or a Hub name. By default the one that the card names."),
     ] = None,
     data_name: DataName = None,
+    pairs: PairsSide = None,
+    splits: Annotated[
+        bool | None,
+        typer.Option(
+            "--splits/--no-splits",
+            help="Take folders called train and test as splits, or as classes. By default as in the training.",
+        ),
+    ] = None,
+    skip_broken: SkipBroken = False,
     judge: Judge = None,
     backbone: Annotated[
         str | None,
@@ -50,6 +59,9 @@ def evaluate(
         name,
         data=data,
         data_name=data_name,
+        pairs=pairs,
+        splits=splits,
+        skip_broken=skip_broken or None,
         judge=judge,
         backbone=backbone,
         limit=limit,

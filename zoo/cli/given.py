@@ -42,6 +42,16 @@ Judge = Annotated[
     str | None, typer.Option(metavar="CARD", help="Card to judge with. By default the judge that the recipe names.")
 ]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="Use only the first N images of the data set.")]
+PairsSide = Annotated[
+    str | None,
+    typer.Option(
+        "--pairs", metavar="ab|ba", help="Each picture holds a pair side by side, the input on the left (ab) or right."
+    ),
+]
+Splits = Annotated[
+    bool, typer.Option("--splits/--no-splits", help="Take folders called train and test as splits, or as classes.")
+]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Go on without images that cannot be read.")]
 Conditions = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Give a condition, like label=7. Can be given several times."),
@@ -58,10 +68,23 @@ OWN_OPTIONS = {
     "name": "NAME, the first argument",
     "columns": "--column",
     "parent": "--from",
+    "splits": "--no-splits",
     "progress": "zoo.train(progress=...) in Python",
     **{
         key: f"--{key.replace('_', '-')}"
-        for key in ("out", "data", "data_name", "card_name", "resume", "device", "limit", "budget", "threads")
+        for key in (
+            "out",
+            "data",
+            "data_name",
+            "card_name",
+            "pairs",
+            "skip_broken",
+            "resume",
+            "device",
+            "limit",
+            "budget",
+            "threads",
+        )
     },
 }
 """The arguments of `zoo.train` that are no settings, each with the way to give it on the command line."""

@@ -154,7 +154,9 @@ _add(demo.demo, "zoo demo infogan-mnist")
 _add(families.plugins, "zoo plugins")
 _add(families.new, "zoo new my-model --image-size 64")
 _add(families.check, "zoo check vae")
-_add(train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")
+_add(
+    train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000", context={"allow_extra_args": True}
+)
 _add(train.finish, "zoo finish runs/mine --data photos")
 _add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
 _add(figures.verify, "zoo verify vae-mnist")

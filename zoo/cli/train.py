@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.given import DataName, Device, Limit, read_overrides, read_pairs
+from zoo.cli.given import DataName, Device, Limit, PairsSide, SkipBroken, Splits, read_overrides, read_pairs
 
 
 def train(
@@ -30,7 +30,8 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="DATA",
-            help="Data set: a folder or a Hub name. By default the recipe's own. With --all: NAME=FOLDER for each.",
+            help="Data set: a folder, a .zip, image files or a Hub name. By default the recipe's own. "
+            "With --all: NAME=FOLDER for each.",
         ),
     ] = None,
     data_name: DataName = None,
@@ -60,6 +61,12 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a setting, like lr=0.0001. Can be given several times."
         ),
     ] = None,
+    pairs: PairsSide = None,
+    splits: Splits = True,
+    skip_broken: SkipBroken = False,
+    list_skipped: Annotated[
+        bool, typer.Option("--list-skipped", help="Show the files that would be left out and why. Nothing is trained.")
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use N threads of the CPU. By default as many as are free.")
     ] = None,
@@ -81,14 +88,10 @@ def train(
     own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
     overrides = read_overrides(setting) | {key: value for key, value in own.items() if value is not None}
     if every:
-        alone: dict[str, Any] = {
-            "NAME": name,
-            "--from": parent,
-            "--data-name": data_name,
-            "--card-name": card_name,
-            "--limit": limit,
-        }
-        alone |= {"--column": column, "--resume": resume or None}
+        alone: dict[str, Any] = {"NAME": name, "--from": parent, "--data-name": data_name, "--card-name": card_name}
+        alone |= {"--limit": limit, "--column": column, "--resume": resume or None, "--pairs": pairs}
+        alone |= {"--no-splits": None if splits else 1, "--skip-broken": skip_broken or None}
+        alone |= {"--list-skipped": list_skipped or None}
         given = [option for option, value in alone.items() if value is not None]
         if given:
             ctx.fail(f"Leave out {', '.join(given)} or --all. --all trains every recipe, and each goes on by itself.")
@@ -98,10 +101,14 @@ def train(
         ctx.fail("--family works only together with --all.")
     if name is None and parent is None:
         ctx.fail("Give the name of a recipe, or --from CARD, or --all. 'zoo list' shows the names.")
+    files = _files(ctx, data)
+    reading: dict[str, Any] = {"pairs": pairs or "", "splits": splits, "skip_broken": skip_broken}
+    columns = dict(read_pairs(column, "--column"))
+    if list_skipped:
+        del reading["skip_broken"]  # it lists what would be left out
+        return _list_skipped(name, parent, files, columns, image_size, reading)
     if out is None:
         ctx.fail(f"Give the folder of the run: zoo train {name or f'--from {parent}'} --out runs/{name or 'mine'}")
-    if len(data or ()) > 1:
-        ctx.fail("Give --data once. Only --all takes several data sets.")
     import zoo
     from zoo.card.names import PLAN
     from zoo.training.stopping import Interrupted
@@ -111,10 +118,11 @@ def train(
             name,
             out=out,
             parent=parent,
-            data=data[0] if data else None,
+            data=files,
             data_name=data_name,
             card_name=card_name,
-            columns=dict(read_pairs(column, "--column")),
+            columns=columns,
+            **reading,
             resume=resume,
             device=device,
             limit=limit,
@@ -137,6 +145,9 @@ def finish(
         str | None,
         typer.Option(metavar="DATA", help="Data set that the run was begun with, if it is not found by its name."),
     ] = None,
+    pairs: PairsSide = None,
+    splits: Splits = True,
+    skip_broken: SkipBroken = False,
     limit: Limit = None,
     device: Device = "auto",
 ) -> None:
@@ -146,7 +157,8 @@ def finish(
     """
     import zoo
 
-    _say_done(run, zoo.finish(run, data=data, limit=limit, device=device).name)
+    reading: dict[str, Any] = {"pairs": pairs or "", "splits": splits, "skip_broken": skip_broken}
+    _say_done(run, zoo.finish(run, data=data, limit=limit, device=device, **reading).name)
 
 
 def _say_done(out: Path, name: str) -> None:
@@ -159,6 +171,33 @@ def _how_to_go_on(ctx: typer.Context) -> str:
     """The command that goes on with a run that has stopped, as it can be typed."""
     words = [*ctx.obj, *([] if "--resume" in ctx.obj else ["--resume"])]
     return f"To go on:\n  {shlex.join(words)}"
+
+
+def _files(ctx: typer.Context, data: list[str] | None) -> str | list[str] | None:
+    """The data set: one source, or several files. A shell turns `--data *.jpg` into one option and many words."""
+    if ctx.args and not data:
+        ctx.fail(f"zoo train takes no second argument {ctx.args[0]!r}.")
+    given = [*(data or ()), *ctx.args]
+    return given[0] if len(given) == 1 else given or None
+
+
+def _list_skipped(
+    name: str | None,
+    parent: str | None,
+    data: str | list[str] | None,
+    columns: dict[str, str],
+    size: int | None,
+    reading: dict[str, Any],
+) -> None:
+    """Print each file that would be left out, with the reason."""
+    from zoo.cli.terminal import clean
+    from zoo.data.source import told
+    from zoo.training.recipes import left_out
+
+    found = left_out(name, parent=parent, data=data, columns=columns, image_size=size, **reading)
+    for left in found:
+        typer.echo(clean(told(left)))
+    typer.echo(f"{len(found):,} {'file is' if len(found) == 1 else 'files are'} left out.", err=True)
 
 
 def _train_all(out: Path, data: Sequence[str] | None, options: dict[str, Any]) -> None:

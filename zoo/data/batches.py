@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.source import LABELS, Dataset
+from zoo.data.columns import LABELS
+from zoo.data.source import Dataset
 from zoo.errors import DataError
 from zoo.family.spec import Preparation
 

@@ -7,7 +7,6 @@ is only a warning.
 """
 
 import hashlib
-import math
 import os
 import time
 import warnings
@@ -45,29 +44,12 @@ def key(**facts: object) -> str:
     return hashlib.sha256(to_json(facts).encode()).hexdigest()
 
 
-def listing(folder: Path) -> str:
-    """Hex digest over every file in a folder: path, size, and the times of the last write and of the last change.
-
-    Programs cannot set the second time. So it shows that a file was replaced by another of the same size and date.
-    """
-    digest = hashlib.sha256()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(place, name)
-            with suppress(FileNotFoundError):  # a link to nowhere
-                state = path.stat()
-                facts = (str(path.relative_to(folder)), state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-                digest.update(repr(facts).encode())
-    return digest.hexdigest()
-
-
-def read(name: str, shape: tuple[int, ...]) -> Tensor | None:
-    """The uint8 tensor of that name and shape; None if it is not there or damaged."""
+def read(name: str, size: int) -> Tensor | None:
+    """The uint8 tensor (size,) of that name; None if it is not there or damaged."""
     folder = location()
     if folder is None:
         return None
-    path, size = folder / f"{name}.images", math.prod(shape)
+    path = folder / f"{name}.images"
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size != CHECKSUM + size:
@@ -80,20 +62,22 @@ def read(name: str, shape: tuple[int, ...]) -> Tensor | None:
             os.utime(path)
     except OSError:
         return None
-    return torch.from_numpy(values).reshape(shape)
+    return torch.from_numpy(values)
 
 
-def write(name: str, images: Tensor) -> None:
-    """Store a uint8 tensor under that name. A file appears only once it is complete. If this fails, zoo warns."""
+def write(name: str, *parts: Tensor) -> None:
+    """Store uint8 tensors under that name, one after the other. A file appears only once it is complete. If this fails,
+    zoo warns."""
     folder = location()
     if folder is None:
         return
-    values = images.contiguous().numpy().reshape(-1)
+    values = [part.contiguous().numpy().reshape(-1) for part in parts]
 
     def fill(path: Path) -> None:
         with path.open("wb") as file:
-            file.write(_checksum(name, values))
-            file.write(values.data)
+            file.write(_checksum(name, *values))
+            for part in values:
+                file.write(part.data)
 
     try:
         write_atomically(folder / f"{name}.images", fill)
@@ -116,8 +100,9 @@ def _tidy(folder: Path) -> None:
                 path.unlink()
 
 
-def _checksum(name: str, values: "np.typing.NDArray[np.uint8]") -> bytes:
+def _checksum(name: str, *parts: "np.typing.NDArray[np.uint8]") -> bytes:
     """The checksum covers the name too, so a file that was renamed does not match."""
     digest = hashlib.sha256(name.encode())
-    digest.update(values.data)
+    for part in parts:
+        digest.update(part.data)
     return digest.digest()

@@ -4,190 +4,135 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from zoo.data import cache
-from zoo.errors import DataError, MissingExtraError, ZooError
+from zoo.data.tables import Picture, Table
+from zoo.errors import MissingExtraError, ZooError
 from zoo.family.spec import Preparation
 from zoo.images.prepare import crop_and_resize, needed
 from zoo.images.read import decode_image
+from zoo.telling import track
 
 DECODING = 2
 """Version of the decoding. Any change of the result needs a new number, so that no old images come from the cache."""
-
-
-def state(folder: Path | None) -> str:
-    """A text that changes whenever a file of a local folder changes. Empty for data of the Hub: they have a fingerprint
-    of their own."""
-    return "" if folder is None else cache.listing(folder)
-
-
-SHOWN = 10
-"""How many of the images that cannot be read an error names."""
+HASH = 16
+"""Bytes of the hash of a picture's file."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images, and which of them could not be read."""
+    """The images of some rows."""
 
     images: Tensor
-    """uint8 (n, c, size, size). Those that could not be read are black."""
-    broken: Mapping[int, ZooError] = field(default_factory=dict)
-    """Their places in `images`, and what is wrong with each."""
-
-    @property
-    def kept(self) -> Tensor:
-        """int64: the places of all that could be read, in their order."""
-        whole = torch.ones(len(self.images), dtype=torch.bool)
-        whole[list(self.broken)] = False
-        return whole.nonzero().flatten()
+    """uint8 (n, c, size, size); zeros for a picture that cannot be read."""
+    hashes: Tensor
+    """uint8 (n, HASH): a hash of the bytes of each picture's file, whatever the preparation; zeros for one that cannot
+    be read."""
+    faults: Mapping[int, str] = field(default_factory=dict)
+    """What is wrong with the pictures that cannot be read, by their places among the n."""
 
 
-@dataclass(frozen=True)
-class Decoder:
-    """Decodes the images of a split. Each is decoded once and then comes from the cache."""
+def decoded(table: Table, column: str, picked: Tensor, preparation: Preparation, title: str, progress: bool) -> Decoded:
+    """The images of the rows with these numbers, which go up.
 
-    source: str
-    folder: Path | None
-    """Folder that the source names; None for a data set on the Hub."""
-    state: str
-    """State of the folder's files before any of them was read."""
-    rows: Any
-    """All rows of the split."""
-    preparation: Preparation
-    progress: bool
-
-    def images(self, column: str, picked: Tensor) -> Tensor:
-        """uint8 (n, c, size, size): the images of the rows with these numbers. DataError if one of them cannot be read.
-
-        The error names the first ten of those, and counts the others.
-        """
-        decoded = self.decoded(column, picked)
-        if decoded.broken:
-            raise _complaint(list(decoded.broken.values()), len(picked), self.source)
-        return decoded.images
-
-    def decoded(self, column: str, picked: Tensor) -> Decoded:
-        """The images of the rows with these numbers. Those that cannot be read are named in the result.
-
-        The cache may hold the images of the whole split, or those of just these rows. If it has neither, they are
-        decoded and stored. What could not be read is tried again at each start.
-        """
-        everything = len(picked) == len(self.rows)
-        found = self._stored(self._key(column, None), len(self.rows))
-        if found is not None:
-            return Decoded(found if everything else found[picked])
-        rows = self.rows if everything else self.rows.select(picked.tolist())
-        name = self._key(column, None if everything else picked)
-        found = None if everything else self._stored(name, len(picked))
-        if found is not None:
-            return Decoded(found)
-        images, missing = (
-            self._stored(_part(name, "readable"), len(picked)),
-            cache.read(_part(name, "missing"), (len(picked),)),
-        )
-        if images is None or missing is None:
-            decoded = self._decode(rows, column, picked)
-        else:
-            places = missing.nonzero().flatten()
-            again = self._decode(rows.select(places.tolist()), column, picked[places])
-            images[places] = again.images
-            decoded = Decoded(images, {int(places[i]): error for i, error in again.broken.items()})
-        if state(self.folder) == self.state:  # else files have changed, and it is not known which content was read
-            self._store(name, decoded)
-        return decoded
-
-    def _stored(self, name: str, n: int) -> Tensor | None:
-        return cache.read(name, (n, self.preparation.channels, self.preparation.size, self.preparation.size))
-
-    def _store(self, name: str, decoded: Decoded) -> None:
-        if decoded.broken:
-            missing = torch.ones(len(decoded.images), dtype=torch.uint8)
-            missing[decoded.kept] = 0
-            cache.write(_part(name, "missing"), missing)
-        cache.write(_part(name, "readable") if decoded.broken else name, decoded.images)
-
-    def _decode(self, rows: Any, column: str, numbers: Tensor) -> Decoded:
-        """numbers: of these rows in the split."""
-        size, broken = self.preparation.size, dict[int, ZooError]()
-        images = np.zeros((len(rows), size, size, self.preparation.channels), dtype=np.uint8)
-        for i, cell in enumerate(_track(rows.select_columns([column]), self.progress, f"decoding {self.source}")):
-            where = f"{self.source}, row {numbers[i]} of column {column!r}"
-            _check_cell(cell[column], where)
-            try:
-                images[i] = _decode_one(cell[column], self.preparation, where)
-            except MissingExtraError:  # nothing is wrong with the image
-                raise
-            except ZooError as error:
-                broken[i] = error
-        return Decoded(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), broken)
-
-    def _key(self, column: str, picked: Tensor | None) -> str:
-        """The name for the cache, from all that the images depend on.
-
-        The fingerprint of the library sees of a folder's files only their dates, so their state is added.
-        """
-        return cache.key(
-            decoding=DECODING,
-            pillow=version("pillow"),
-            files=self.state,
-            rows=self.rows._fingerprint,
-            picked=None if picked is None else hashlib.sha256(picked.numpy().tobytes()).hexdigest(),
-            column=column,
-            size=self.preparation.size,
-            mode=self.preparation.mode,
-            crop=self.preparation.crop,
-        )
+    The cache may hold the images of the whole split, or those of just these rows. If it has neither, they are decoded
+    and stored. A picture that cannot be read is a fault, and the others are read all the same.
+    """
+    everything = len(picked) == len(table)
+    found = _cached(_key(table, column, None, preparation), len(table), preparation)
+    if found is not None:
+        images, hashes = found if everything else (part[picked] for part in found)
+        return Decoded(images, hashes, _faults(table, column, picked, hashes, preparation))
+    name = _key(table, column, None if everything else picked, preparation)
+    found = None if everything else _cached(name, len(picked), preparation)
+    if found is not None:
+        return Decoded(*found, _faults(table, column, picked, found[1], preparation))
+    made = _decode(table, column, picked, preparation, title, progress)
+    if table.unchanged():  # else files have changed, and it is not known which content was read
+        cache.write(name, made.images, made.hashes)
+    return made
 
 
-def _complaint(broken: list[ZooError], n: int, source: str) -> DataError:
-    """One error for all images that cannot be read."""
-    lines = [f"{source}: {len(broken):,} of {n:,} images cannot be read:", *(error.message for error in broken[:SHOWN])]
-    if len(broken) > SHOWN:
-        lines.append(f"and {len(broken) - SHOWN:,} more")
-    own = dict.fromkeys(error.hint for error in broken if error.hint)
-    return DataError(
-        "\n  ".join(lines), "\n  ".join([*own, "Remove or replace these, or leave them out: --skip-broken"])
+def _cached(name: str, n: int, preparation: Preparation) -> tuple[Tensor, Tensor] | None:
+    channels, side = preparation.channels, preparation.size
+    values = cache.read(name, n * (channels * side * side + HASH))
+    if values is None:
+        return None
+    end = n * channels * side * side
+    return values[:end].view(n, channels, side, side), values[end:].view(n, HASH)
+
+
+def _key(table: Table, column: str, picked: Tensor | None, preparation: Preparation) -> str:
+    """The name for the cache, from all that the images depend on."""
+    return cache.key(
+        decoding=DECODING,
+        pillow=version("pillow"),
+        state=table.state(column),
+        picked=None if picked is None else hashlib.sha256(picked.numpy().tobytes()).hexdigest(),
+        column=column,
+        size=preparation.size,
+        mode=preparation.mode,
+        crop=preparation.crop,
     )
 
 
-def _part(name: str, part: str) -> str:
-    """The name for the cache of a part of images that could not all be read."""
-    return cache.key(of=name, part=part)
+def _decode(table: Table, column: str, picked: Tensor, preparation: Preparation, title: str, progress: bool) -> Decoded:
+    side, n = preparation.size, len(picked)
+    images = np.zeros((n, preparation.channels, side, side), dtype=np.uint8)
+    hashes = np.zeros((n, HASH), dtype=np.uint8)
+    faults: dict[int, str] = {}
+    pictures = table.pictures(column, picked.tolist())
+    for i, picture in enumerate(track(pictures, n, title) if progress else pictures):
+        try:
+            images[i] = _decode_one(picture, preparation).transpose(2, 0, 1)
+            hashes[i] = _hash(picture)
+        except MissingExtraError:  # nothing is wrong with the picture
+            raise
+        except ZooError as error:
+            faults[i] = error.message
+    return Decoded(torch.from_numpy(images), torch.from_numpy(hashes), faults)
 
 
-def _check_cell(cell: Any, where: str) -> None:
-    """DataError if it is no encoded image, which is so in all rows of the column."""
-    if not isinstance(cell, dict) or not (cell.get("bytes") or cell.get("path")):
-        raise DataError(
-            f"{where} is not an image but {type(cell).__name__}", "Give the column of the images: --column image=NAME"
+def _faults(table: Table, column: str, picked: Tensor, hashes: Tensor, preparation: Preparation) -> dict[int, str]:
+    """What is wrong with the pictures that the cache has no images of. They are tried again."""
+    places = (hashes == 0).all(1).nonzero().flatten()
+    if not len(places):
+        return {}
+    again = _decode(table, column, picked[places], preparation, "", progress=False)
+    return {int(places[i]): why for i, why in again.faults.items()}
+
+
+def _decode_one(picture: Picture, preparation: Preparation) -> "np.typing.NDArray[np.uint8]":
+    """uint8 (size, size, c). Raises a ZooError that names the picture."""
+    where, data = picture.where, picture.data
+    if isinstance(data, str):
+        raise ZooError(data)
+    need = needed(preparation) * (2 if picture.half else 1)
+    image = _half(decode_image(data, where, need), picture.half)
+    if min(image.size) * preparation.crop * 2 < preparation.size:
+        raise ZooError(
+            f"{where}: {image.width}x{image.height} pixels are too few for {preparation.size}x{preparation.size}"
         )
-
-
-def _decode_one(cell: Any, preparation: Preparation, where: str) -> "np.typing.NDArray[np.uint8]":
-    if cell.get("path"):
-        where += f" ({cell['path']})"
     try:
-        data = cell["bytes"] or Path(cell["path"]).read_bytes()
-    except OSError as error:
-        raise DataError(f"{where}: {error.strerror}") from error
-    picture = decode_image(data, where, needed(preparation))
-    if min(picture.size) * preparation.crop * 2 < preparation.size:
-        raise DataError(
-            f"{where}: {picture.width}x{picture.height} pixels are too few for {preparation.size}x{preparation.size}",
-            "Give larger images, or train for a smaller size: --image-size SIZE",
-        )
-    return crop_and_resize(picture, preparation)
+        return crop_and_resize(image, preparation)
+    except ZooError as error:
+        raise ZooError(f"{where}: {error.message}") from error
 
 
-def _track(rows: Any, progress: bool, title: str) -> Any:
-    if not progress:
-        return rows
-    from rich.progress import track
+def _half(image: Image.Image, half: str) -> Image.Image:
+    """One half of an image that holds a pair. In an odd width the column of pixels in the middle belongs to none."""
+    if not half:
+        return image
+    width = image.width // 2
+    left = 0 if half == "left" else image.width - width
+    return image.crop((left, 0, left + width, image.height)) if width else image
 
-    return track(rows, description=title, total=len(rows))
+
+def _hash(picture: Picture) -> "np.typing.NDArray[np.uint8]":
+    assert isinstance(picture.data, bytes)
+    return np.frombuffer(hashlib.blake2b(picture.data, digest_size=HASH).digest(), dtype=np.uint8)

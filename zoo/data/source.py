@@ -1,27 +1,30 @@
-"""Reads a data set: anything that `datasets.load_dataset` reads. The images are decoded to uint8."""
+"""Reads a data set, from a folder, a zip, files or the Hub. The images are decoded to uint8."""
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data import decode
-from zoo.data.decode import Decoder
-from zoo.errors import DataError, did_you_mean
+from zoo.data import labels, layout
+from zoo.data.columns import of_split, read_labels, resolved
+from zoo.data.decode import Decoded, decoded
+from zoo.data.layout import Reading, Source
+from zoo.data.opening import Given, open_source
+from zoo.data.tables import Table
+from zoo.data.tree import Left
+from zoo.errors import DataError
 from zoo.family.spec import Preparation
 
-LABELS = {"labelled": "label", "attributes": "attributes", "unpaired": "domain"}
-"""Kind of batch -> the key in a recipe's `columns` that names the column of labels."""
-
-DATA_FILES = {".parquet", ".arrow"}
-IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
+NAMES = {"labelled": "names", "attributes": "names", "unpaired": "domains"}
+"""Kind of batch -> the field of a model's `Config` that holds the names of its classes, attributes or domains."""
+CALLED = {"labelled": "classes", "attributes": "attributes", "unpaired": "domains"}
+"""What the names of a kind of batch are names of."""
+SHOWN = 10
+"""Files that an error names; of the others it gives the number."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,19 @@ class Dataset:
     """int64 (n,): classes, or domains 0 and 1; float (n, k) of 0 and 1 for attributes."""
     names: tuple[str, ...] = ()
     """Names of the classes, attributes or domains."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Which columns were read as the image, the label, ..."""
+    hashes: Tensor | None = None
+    """uint8 (n, 16): hashes of the files of the images. An image has the same one in any data set."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def rows(self, picked: Tensor, split: str) -> "Dataset":
+        """A split of just these rows, by their numbers."""
+        parts = {key: getattr(self, key) for key in ("images", "inputs", "labels", "hashes")}
+        chosen: dict[str, Any] = {key: None if part is None else part[picked] for key, part in parts.items()}
+        return replace(self, split=split, **chosen)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -54,7 +67,7 @@ class Dataset:
 
 
 def load_dataset(
-    source: str | Path,
+    source: Given,
     preparation: Preparation,
     *,
     split: str = "train",
@@ -62,164 +75,114 @@ def load_dataset(
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     progress: bool = False,
+    reading: Reading | None = None,
 ) -> Dataset:
     """All images of one split, cropped and resized as `preparation` says.
 
-    source: the name of a data set on the Hub; or a folder of images (with or without a folder for each class); or a
-    folder of parquet files. limit: only so many images, the first ones.
+    source: a folder or a .zip of images or of parquet files; files of images; or the name of a data set on the Hub.
+    "Your data" in the docs says which layouts are known. limit: only so many images, the first ones.
     columns: which columns are the `image`, the `label`, the `attributes` (with commas between them), the `input` of
     pairs, or the `domain`. The domain is one column with two values, and the smaller value is the first domain. Or it
     is two columns (with a comma between them), each true for the images of its domain; images of neither or both
-    domains are left out.
-    Raises DataError that names the data set, the column or the image with the fault.
+    domains are left out. What is not given is taken from the layout.
+    Raises DataError that names the data set, the column or the images with the fault.
     """
-    columns = {"image": "image", **(columns or {})}
-    folder = _local(str(source))
-    state = decode.state(folder)
-    whole = _open(str(source), folder, split)
-    wanted = _wanted(whole.column_names, columns, kind, str(source))
-    rows = whole if limit is None else whole.select(range(min(limit, len(whole))))
-    if len(rows) == 0:
-        raise DataError(f"{source}: the split {split!r} has no images", "Give another data set: --data NAME or FOLDER")
-    labels: Tensor | None = None
-    names: tuple[str, ...] = ()
-    if kind in LABELS:
-        read = {"labelled": _classes, "attributes": _attributes, "unpaired": _domains}[kind]
-        labels, names = read(rows, wanted, str(source))
-    picked = torch.arange(len(rows))
-    if labels is not None and kind == "unpaired":
-        picked, labels = _of_a_domain(labels, str(source))
-    decoder = Decoder(str(source), folder, state, whole, preparation, progress)
-    images = decoder.images(columns["image"], picked)
-    inputs = decoder.images(columns["input"], picked) if "input" in columns else None
-    return Dataset(str(source), split, images, inputs, labels, names)
+    opened = open_source(source, kind=kind, columns=columns, reading=reading)
+    return read(opened, preparation, split=split, kind=kind, columns=columns, limit=limit, progress=progress)[0]
 
 
-def _open(source: str, folder: Path | None, split: str) -> Any:
-    """The rows of a split. Images stay encoded here: `zoo.data.decode` checks and decodes them."""
-    import datasets
+def read(
+    source: Source,
+    preparation: Preparation,
+    *,
+    split: str = "train",
+    kind: str = "images",
+    columns: Mapping[str, str] | None = None,
+    names: Sequence[str] | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> tuple[Dataset, list[Left]]:
+    """The images of one split, and those that could not be read and were left out.
 
-    holds_data = folder is not None and bool(_suffixes(folder) & DATA_FILES)
-    try:
-        with _quiet():
-            if folder is not None and not holds_data:
-                found = datasets.load_dataset("imagefolder", data_dir=str(folder))
-            else:
-                found = datasets.load_dataset(source if folder is None else str(folder))
-    except Exception as error:  # the library raises many kinds of errors, its own and those of file systems
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        hint = "Check the name and the network, or give a folder: --data FOLDER"
-        raise DataError(f"data: cannot read {source}: {reason}", hint) from error
-    if split not in found:
-        raise DataError(f"{source} has no split {split!r}", did_you_mean(split, found))
-    rows = found[split]
-    for name, feature in rows.features.items():
-        if isinstance(feature, datasets.Image):
-            rows = rows.cast_column(name, datasets.Image(decode=False))
-    return rows
-
-
-def _local(source: str) -> Path | None:
-    """The folder that a source names, or None for the name of a data set on the Hub."""
-    folder = Path(source).expanduser()
-    return folder if source.startswith(("/", ".", "~")) or folder.exists() else None
-
-
-def _suffixes(folder: Path) -> set[str]:
-    """The suffixes of all files in a folder. DataError if nothing in it can be a data set."""
-    if not folder.is_dir():
-        hint = "Give a folder of images, a folder of parquet files, or the name of a data set on the Hub."
-        raise DataError(f"data: there is no folder {folder}", hint)
-    found = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
-    if not found & (DATA_FILES | IMAGE_FILES):
-        hint = "Give a folder with .png, .jpg, .webp or .parquet files."
-        raise DataError(f"data: {folder} holds no images and no data files", hint)
-    return found
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the progress bars of the library. zoo shows its own, which counts images."""
-    import datasets
-
-    hidden = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not hidden:
-            datasets.enable_progress_bars()
-
-
-def _wanted(found: list[str], columns: Mapping[str, str], kind: str, source: str) -> list[str]:
-    """The columns of labels that this kind of batch needs. DataError if a column that is named does not exist."""
+    columns: as in `load_dataset`. names: those of the model, in its order; the labels are put into that order.
+    DataError if images cannot be read, unless the source is read with `skip_broken`. It tells of all of them.
+    """
+    table, columns = of_split(source, split), resolved(source, split, kind, columns or {})
+    n = len(table) if limit is None else min(limit, len(table))
+    if n == 0:
+        raise DataError(f"{source.name}: the split {split!r} has no images", "Give another data set: --data FOLDER")
+    picked, found = torch.arange(n), read_labels(source, split, kind, columns)
+    if found is not None:
+        marks, said = found[0][:n], found[1]
+        if names:
+            places = labels.agreed(names, said, source.name, part=kind == "labelled" and split != "train")
+            marks, said = labels.ordered(marks, said, places, names)
+        if kind == "unpaired":
+            picked = _of_a_domain(marks, source.name)
     keys = ["image", *(["input"] if "input" in columns else [])]
-    names = []
-    if kind in LABELS:
-        key = LABELS[kind]
-        if key not in columns:
-            raise DataError(
-                f"{kind} batches need to know which column is the {key}",
-                f"Choose among those of {source}: {', '.join(found)}. For example: --column {key}={found[0]}",
-            )
-        names = columns[key].split(",")
-    for name in [columns[key] for key in keys] + names:
-        if name not in found:
-            raise DataError(f"{source} has no column {name!r}", did_you_mean(name, found))
-    return names
+    pictured = {key: _column_of_pictures(source, table, columns[key]) for key in keys}
+    title = f"decoding {source.name}"
+    made = {key: decoded(table, name, picked, preparation, title, progress) for key, name in pictured.items()}
+    good, lost = _good(source, made, len(picked))
+    rows = picked[good]
+    images = made["image"].images if len(good) == len(picked) else made["image"].images[good]
+    inputs = made["input"].images[good] if "input" in made else None
+    label, said = (None, ()) if found is None else (marks[rows], said)
+    return Dataset(source.name, split, images, inputs, label, said, columns, made["image"].hashes[good]), lost
 
 
-def _classes(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
-    values = np.asarray(rows[wanted[0]][:])
-    if values.dtype.kind not in "iub" or values.min() < 0:
+def _column_of_pictures(source: Source, table: Table, column: str) -> str:
+    if column not in table.pictured:
+        kind = type(next(iter(table.values(column)), None)).__name__
         raise DataError(
-            f"{source}: the column {wanted[0]!r} holds no numbers of classes, which are whole numbers from 0",
-            "Give another column: --column label=NAME",
+            f"{source.name}: the column {column!r} is not an image but {kind}",
+            "Give the column of the images: --column image=NAME",
         )
-    names = getattr(rows.features[wanted[0]], "names", None) or [str(i) for i in range(int(values.max()) + 1)]
-    return torch.from_numpy(values.astype(np.int64)), tuple(names)
+    return column
 
 
-def _attributes(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
-    table = [np.asarray(rows[name][:]) for name in wanted]
-    for name, values in zip(wanted, table, strict=True):
-        if values.dtype.kind not in "iubf" or not np.isin(values, (0, 1)).all():
-            raise DataError(
-                f"{source}: the column {name!r} is not an attribute: it has values other than true and false, or 1 and "
-                "0",
-                "Give another column: --column attributes=NAME,NAME",
-            )
-    return torch.from_numpy(np.stack(table, axis=1).astype(np.float32)), tuple(wanted)
-
-
-def _domains(rows: Any, wanted: list[str], source: str) -> tuple[Tensor, tuple[str, ...]]:
-    """0 and 1 for the images of the two domains, -1 for images of neither or both; and the names of the domains."""
-    if len(wanted) > 1:
-        table, names = _attributes(rows, wanted, source)
-        if len(names) != 2:
-            raise DataError(
-                f"{source}: the domain takes one column or two, found {len(names)}: {', '.join(names)}",
-                "Give one column or two: --column domain=NAME or --column domain=NAME,NAME",
-            )
-        return torch.where(table.sum(1) == 1, table[:, 1], -1).long(), names
-    values = np.asarray(rows[wanted[0]][:])
-    kinds = np.unique(values).tolist() if values.dtype.kind in "iubU" else []
-    if len(kinds) != 2:
-        raise DataError(
-            f"{source}: the column {wanted[0]!r} must have exactly two values, one for each domain",
-            "Give another column, or a column of true and false for each domain: --column domain=NAME,NAME",
-        )
-    domains = values == kinds[1]
-    known = getattr(rows.features[wanted[0]], "names", None)
-    return torch.from_numpy(domains.astype(np.int64)), tuple(known[kind] if known else str(kind) for kind in kinds)
-
-
-def _of_a_domain(domains: Tensor, source: str) -> tuple[Tensor, Tensor]:
-    """The numbers of the rows that belong to just one of the two domains, and the domain of each."""
+def _of_a_domain(domains: Tensor, name: str) -> Tensor:
+    """The numbers of the rows that belong to just one of the two domains."""
     inside = (domains >= 0).nonzero().flatten()
     if len(inside) == 0:
         raise DataError(
-            f"{source}: no image belongs to just one of the two domains",
-            "Give other columns: --column domain=NAME,NAME",
+            f"{name}: no image belongs to just one of the two domains", "Give other columns: --column domain=NAME,NAME"
         )
-    return inside, domains[inside]
+    return inside
+
+
+def _good(source: Source, made: Mapping[str, Decoded], n: int) -> tuple[Tensor, list[Left]]:
+    """The places of the images that could be read, and what is wrong with the others."""
+    faults = {i: why for part in made.values() for i, why in part.faults.items()}
+    lost = [*source.broken, *(Left("", why) for _, why in sorted(faults.items()))]
+    if lost and (not source.reading.skip_broken or len(faults) == n):
+        shown = "".join(f"\n  {told(left)}" for left in lost[:SHOWN])
+        more = f"\n  and {len(lost) - SHOWN:,} more" if len(lost) > SHOWN else ""
+        hint = "Mend or remove them. Or add --skip-broken to go on without them; --list-skipped lists all."
+        hint = hint if len(faults) < n else "Give other images."
+        raise DataError(
+            f"{source.name}: {len(lost):,} of {n + len(source.broken):,} images cannot be used:{shown}{more}", hint
+        )
+    return torch.tensor([i for i in range(n) if i not in faults], dtype=torch.int64), lost
+
+
+def summary(source: Source, dataset: Dataset, kind: str, held: int = 0, lost: int = 0) -> str:
+    """One line that says what was found: how many images, in which classes, and how many were held out or left out.
+
+    dataset: the split that is trained on. held: images of it that are held out. lost: those that cannot be read.
+    """
+    what = f" in {layout.counted(CALLED[kind], dataset.names)}" if dataset.names else source.words
+    parts = [f"{len(dataset) + held:,} images{what}"]
+    if held:
+        parts.append(f"{held:,} of them held out")
+    if "test" in source.splits:
+        parts.append(f"{len(source.splits['test']):,} more in the test split")
+    left = len(source.left) + lost
+    if left:
+        parts.append(f"{left:,} {'file' if left == 1 else 'files'} left out: see --list-skipped")
+    return f"{source.name}: {'; '.join(parts)}"
+
+
+def told(left: Left) -> str:
+    """A file that was left out and why, in one line."""
+    return f"{left.path}: {left.why}" if left.path else left.why

@@ -9,7 +9,6 @@ from zoo.card import facts as cards
 from zoo.card.config import read_config
 from zoo.card.facts import Facts, Metric, Reference
 from zoo.card.names import FACTS, LIMITS, PICTURE, PLAN, README, WEIGHTS
-from zoo.data.source import load_dataset
 from zoo.errors import InputError
 from zoo.evaluation import features
 from zoo.evaluation.bench import Bench, draw, rounded
@@ -18,6 +17,7 @@ from zoo.evaluation.features import Statistics
 from zoo.evaluation.figures import evaluate
 from zoo.evaluation.measures import moments
 from zoo.evaluation.report import Card, Check, held
+from zoo.evaluation.splits import Splits
 from zoo.hub import places as hub
 from zoo.images.batch import Images
 from zoo.images.prepare import is_binary
@@ -292,8 +292,8 @@ def _shipped_again(card: Card, data: str | Path, seed: int) -> list[Check]:
     if "features" not in card.model.spec.capabilities or card.facts.training is None:
         return []
     shipped = features.read_statistics(card.folder, card.model)
-    columns, preparation = card.facts.training.columns, card.model.preparation
-    test = load_dataset(data, preparation, split="test", columns=columns, progress=card.progress)
+    splits = Splits(card.facts.training, card.model, data, {}, None, card.progress)
+    test = splits.prepared(card.model.preparation, "images")["test"]
     here = moments(Bench(card.model, test, test, test.source, seed, card.progress)) if shipped else {}
     return [
         held(

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo._version import __version__
 from zoo.card import facts as cards
-from zoo.data.source import LABELS, Dataset, load_dataset
+from zoo.data.opening import Given
 from zoo.devices import machine
 from zoo.errors import InputError
 from zoo.evaluation import features
@@ -19,6 +19,7 @@ from zoo.evaluation.cost import cost
 from zoo.evaluation.features import Backbone, Statistics
 from zoo.evaluation.measures import measures, moments
 from zoo.evaluation.neighbours import check_neighbours, show_neighbours
+from zoo.evaluation.splits import Splits
 from zoo.extras import require
 from zoo.family.registry import registry
 from zoo.hub import places as hub
@@ -33,8 +34,11 @@ SECOND = "imagenet-lite0"
 def evaluate(
     name: str | Path,
     *,
-    data: str | Path | None = None,
+    data: Given | None = None,
     data_name: str | None = None,
+    pairs: str | None = None,
+    splits: bool | None = None,
+    skip_broken: bool | None = None,
     judge: str | Path | None = None,
     backbone: str | None = None,
     limit: int | None = None,
@@ -46,8 +50,11 @@ def evaluate(
 ) -> list[cards.Metric]:
     """Measure a card on the test split of its data set. `write` writes the figures into the card.
 
-    data: the data set, a Hub name or a folder; by default the one that the card names. data_name: the data set's name
-    in the figures. judge: the card of the scoring classifier; by default the one that the card's recipe names.
+    Without a test split it is measured on the images that were held out of its training, and on new ones that would
+    have been.
+    data: the data set, as in `train`; by default the one that the card names. data_name: the data set's name in the
+    figures. pairs, splits, skip_broken: how the data are read, as in `train`; by default as in the training.
+    judge: the card of the scoring classifier; by default the one that the card's recipe names.
     backbone: the network whose features compare sets of images. By default it is the scoring classifier, and the
     distances are measured a second time with `imagenet-lite0`, if that card is here. A name here replaces both: any
     timm model, or `inception` for the usual FID. Its weights are downloaded.
@@ -76,7 +83,10 @@ def evaluate(
         )
     if neighbours is not None:
         check_neighbours(Path(neighbours), model)
-    bench = _bench(model, facts, data, data_name, judge, backbone, limit, seed, progress)
+    said = {"pairs": pairs, "splits": splits, "skip_broken": skip_broken}
+    source = data or facts.data
+    both = Splits(facts.training, model, source, said, limit, progress)
+    bench = _bench(model, facts, both, data_name or _called(source), judge, backbone, seed, progress)
     metrics = [metric for measure in measures(bench) for metric in measure(bench)]
     recipe = _recipe(facts)
     if recipe and bench.data == recipe.data:
@@ -101,28 +111,15 @@ def evaluate(
 def _bench(
     model: Model,
     facts: cards.Facts,
-    data: str | Path | None,
-    data_name: str | None,
+    splits: Splits,
+    called: str,
     judge: str | Path | None,
     backbone: str | None,
-    limit: int | None,
     seed: int,
     progress: bool,
 ) -> Bench:
     """The model, its scoring classifier and backbones, and both splits of the data, prepared for each of them."""
-    source, columns = str(data or facts.data), facts.training.columns if facts.training else {}
-    # All labels that the recipe names are read, even if its loop does not use them.
-    kind = next((kind for kind, column in LABELS.items() if column in columns), model.spec.batch)
-
-    def read(preparation: Any, kind: str) -> dict[str, Dataset]:
-        return {
-            split: load_dataset(
-                source, preparation, split=split, kind=kind, columns=columns, limit=limit, progress=progress
-            )
-            for split in ("test", "train")
-        }
-
-    splits, recipe = read(model.preparation, kind), _recipe(facts)
+    found, recipe = splits.prepared(model.preparation), _recipe(facts)
     named = judge or (recipe.judge if recipe else None)
     verdicts = load(named, device=str(model.device)) if named else None
     eyes, shipped = _eyes(model, verdicts, named, backbone)
@@ -130,16 +127,16 @@ def _bench(
     same = (own.size, own.mode, own.crop) == (model.preparation.size, model.preparation.mode, model.preparation.crop)
     return Bench(
         model,
-        splits["test"],
-        splits["train"],
-        data_name or _called(source),
+        found["test"],
+        found["train"],
+        called,
         seed,
         progress,
         verdicts,
         eyes,
         _second(model, backbone) if eyes else None,
         shipped,
-        {} if same else read(own, "images"),
+        {} if same else splits.prepared(own, "images"),
         facts.picture_rows[-1] if facts.picture_rows else {},
     )
 
@@ -191,10 +188,11 @@ def _kind(machine: str) -> str:
     return "CPU" if machine.startswith("CPU") else "accelerator"
 
 
-def _called(source: str) -> str:
-    """The name of a data set in figures. For a folder it is the last part of its path, not where a disk was mounted."""
-    folder = Path(source).expanduser()
-    return folder.resolve().name if folder.exists() else source
+def _called(source: Given) -> str:
+    """The name of a data set in figures. For a folder it is the last part of its path, not where a disk was mounted;
+    for a list of files it is their folder."""
+    folder = Path(source if isinstance(source, str | Path) else Path(source[0]).parent).expanduser()
+    return folder.resolve().name if folder.exists() else str(source)
 
 
 def _beside(metric: cards.Metric, published: str) -> cards.Metric:

@@ -194,7 +194,12 @@ def check_size(size: tuple[int, int], where: str) -> None:
         )
 
 
+def max_bytes(pixels: int) -> int:
+    """The most bytes that the file of a picture of so many pixels may have."""
+    return BASE_BYTES + 8 * pixels
+
+
 def _check_bytes(size: int, pixels: int, where: str) -> None:
-    most = BASE_BYTES + 8 * pixels
+    most = max_bytes(pixels)
     if size > most:
         raise FormatError(f"{where}: {size:,} bytes; a file of at most {pixels:,} pixels may have {most:,}")

@@ -35,6 +35,8 @@ class Settings(Config):
     """Mirror half of the training images."""
     jitter: bool = False
     """Shift training images by up to 15/256 of the side. The image is reflected at its border."""
+    hold_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Share of the images that are kept for evaluation, at most 1,000, if the data have no test split."""
     weights: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the card's weights, if its results agree with those of float32 within 1/255; else float32."""
     log_every: Annotated[int, Field(ge=1)] = 50

@@ -3,16 +3,13 @@
 All of it goes to stderr, so that stdout holds results alone. In a notebook it is the output of the cell.
 """
 
-import contextlib
-import sys
 import time
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
 
 import torch
 
 from zoo.card.facts import duration
+from zoo.telling import console, in_notebook, say
 
 FIRST = 10
 """Number of steps after which a run says how long it will take."""
@@ -126,45 +123,5 @@ def display(step: int, total: int, device: torch.device, *, shown: bool) -> Disp
     return kind(step, total, device)
 
 
-def say(text: str) -> None:
-    """Print a line, above the bar if there is one."""
-    if in_notebook():
-        print(text)
-    else:
-        console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def describe(means: Mapping[str, float]) -> str:
     return "  ".join(f"{key} {value:.4g}" for key, value in means.items())
-
-
-def in_notebook() -> bool:
-    """Whether this is a kernel of Jupyter, which shows what its front end gets, and no terminal."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and "IPKernelApp" in shell.config
-
-
-class _Stderr:
-    """The process's stderr as it is now. A run does not end because nobody reads what it says: a terminal was closed,
-    the reader of a pipe has gone, or there never was a stderr."""
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            encoding = sys.stderr.encoding or "utf-8"
-            sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
-
-
-@cache
-def console() -> Any:
-    import rich.console
-
-    return rich.console.Console(file=_Stderr(), force_jupyter=False)  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
 """Trains a recipe on a data set. The run leaves a card."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -14,21 +13,27 @@ from torch import nn
 
 from zoo.card import weights
 from zoo.data.batches import Batches
-from zoo.data.source import Dataset, load_dataset
+from zoo.data.columns import resolved
+from zoo.data.held import hold_out
+from zoo.data.layout import Reading
+from zoo.data.opening import PAGE, Given, open_source
+from zoo.data.source import Dataset, read, summary
+from zoo.data.tree import Left
 from zoo.devices import machine, pick_device
-from zoo.errors import DataError, InputError, NotFoundError
+from zoo.errors import InputError, NotFoundError
 from zoo.extras import require
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec, Preparation, Recipe
 from zoo.images.batch import Images
 from zoo.model import Model, load
+from zoo.telling import say
 from zoo.training import pictures
 from zoo.training.checkpoints import reached
 from zoo.training.claims import check_free, claim, plan_of, recalled
 from zoo.training.finetune import Start, remembered, shortened, start_from, suited
+from zoo.training.fitting import fitted, names_of
 from zoo.training.plan import Plan, planned
-from zoo.training.progress import say
-from zoo.training.result import handle, shown_rows, write_card
+from zoo.training.result import data_facts, handle, shown_rows, write_card
 from zoo.training.run import Run
 from zoo.training.stopping import raised
 from zoo.values import whole
@@ -39,10 +44,13 @@ def train(
     *,
     out: str | Path,
     parent: str | Path | None = None,
-    data: str | Path | None = None,
+    data: Given | None = None,
     data_name: str | None = None,
     card_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    pairs: str = "",
+    splits: bool = True,
+    skip_broken: bool = False,
     resume: bool = False,
     device: str = "auto",
     progress: bool = True,
@@ -55,9 +63,12 @@ def train(
 
     parent: a card, by name, folder or Hub repository. The training begins from its weights, with its config and by
     default with its recipe. Networks of the loop that are not in the card, like a discriminator, begin anew.
-    data: the data set, a Hub name or a folder; by default that of the recipe. data_name: the data set's name in the
-    card. card_name: the card's name; by default that of the recipe, or family and data set if the data are your own.
-    columns: which columns are the `image`, the `label` and so on, if their names differ from those in the recipe.
+    data: the data set: a folder, a .zip, a list of image files or a Hub name; by default that of the recipe. data_name:
+    the data set's name in the card. card_name: the card's name; by default that of the recipe, or family and data set
+    if the data are your own. columns: which columns are the `image`, the `label` and so on, if their names differ from
+    those in the recipe. pairs: each picture holds a pair side by side, with the input on the left (`ab`) or on the
+    right (`ba`). splits: whether folders with names of splits are splits. skip_broken: whether to go on without the
+    pictures that cannot be read. "Your data" in the docs shows the layouts that are known.
     resume: go on from the newest checkpoint in `out`. What may change then is in `zoo.training.claims.CHANGEABLE`.
     limit: use only so many images, the first ones. budget: minutes for reading the data and for training. When they are
     over, the run writes a checkpoint and raises OutOfTime; there is no card then.
@@ -75,77 +86,96 @@ def train(
     deadline = None if budget is None else time.monotonic() + 60 * budget
     require("train", "training")
     out = Path(out).expanduser()
-    start, adapted = None, None
-    if parent is not None:
-        start = start_from(parent)
-        adapted = shortened(start.recipe(name))
-        overrides = remembered(out, overrides) if resume else overrides
-    elif name is None:
-        raise InputError("no recipe was given", "Give the name of a recipe, or a card to begin from: parent=CARD")
-    recipe = adapted or registry().recipe(str(name))[1]
-    source = str(data or recipe.data)
+    start = None if parent is None else start_from(parent)
+    recipe = _recipe(name, start)
     todo = planned(
         recipe.name,
-        overrides,
-        data=data,
+        remembered(out, overrides) if start is not None and resume else overrides,
+        data=None if data is None else _name_of(data),
         data_name=data_name,
         card_name=card_name,
         columns=columns,
-        adapted=adapted,
+        adapted=None if start is None else shortened(recipe),
     )
     if start is not None:
         start.check_fits(todo)
         todo = replace(todo, parent=start.parent.model_dump())
     named = [key for key, value in {"name": card_name, "data": data_name}.items() if value is not None]
     todo = recalled(todo, out, pick_device(device), named)
-    check_free(out, todo, resume)
+    if not resume:  # before the data are read; a resumed run is compared when its plan fits the data
+        check_free(out, todo, resume)
     with raised():
         return _carry_out(
             todo,
             out,
-            source,
+            recipe.data if data is None else data,
+            Reading(pairs, splits, skip_broken),
+            columns=columns or {},
+            given=overrides,
+            start=start,
             resume=resume,
             device=device,
             progress=progress,
             limit=limit,
             threads=threads,
             deadline=deadline,
-            start=start,
-            given=overrides,
         )
+
+
+def _recipe(name: str | None, start: Start | None) -> Recipe:
+    """The recipe of that name, or that of the card to begin from. InputError without either."""
+    if start is not None:
+        return start.recipe(name)
+    if name is None:
+        raise InputError("no recipe was given", "Give the name of a recipe, or a card to begin from: parent=CARD")
+    return registry().recipe(name)[1]
 
 
 def _carry_out(
     todo: Plan,
     out: Path,
-    source: str,
+    data: Given,
+    reading: Reading,
     *,
+    columns: Mapping[str, str],
+    given: Collection[str] = (),
+    start: Start | None = None,
     resume: bool,
     device: str,
     progress: bool,
     limit: int | None,
     threads: int | None = None,
     deadline: float | None = None,
-    start: Start | None = None,
-    given: Collection[str] = (),
     finishing: bool = False,
 ) -> Model:
     """Read the data, train, and make the card.
 
-    start: the card to begin from. given: the settings that the user gave. finishing: the plan has no more steps than
-    the newest checkpoint, and is not to be recorded.
+    columns, given: the columns and settings that the user named. start: the card to begin from. finishing: the plan is
+    that of the run, with no more steps than the newest checkpoint, and is not to be recorded.
     """
     spec, recipe = registry().recipe(todo.recipe)
     progress = progress and os.environ.get("RANK", "0") == "0"
-    if progress:
-        _announce(todo, spec, out, source, pick_device(device))
-    preparation = Preparation(**todo.preparation)
-    dataset = load_dataset(source, preparation, kind=todo.batch, columns=todo.columns, limit=limit, progress=progress)
-    _check_names(todo.config, dataset)
+    tell = say if progress else lambda text: None
+    _announce(todo, spec, out, data, pick_device(device), tell)
+    source = open_source(data, kind=todo.batch, columns=columns, reading=reading)
+    if not finishing:
+        # The classes of a card to begin from stay: those of the data must be the same.
+        kept = todo.config.keys() if start is not None else set()
+        todo, changed = fitted(todo, spec, recipe, source, columns, {*given, *kept})
+        if changed:
+            tell(changed)
+        check_free(out, todo, resume)
+    preparation, names = Preparation(**todo.preparation), names_of(todo, recipe, source)
+    dataset, lost = read(
+        source, preparation, kind=todo.batch, columns=todo.columns, names=names, limit=limit, progress=progress
+    )
+    share = 0.0 if "test" in source.splits else todo.settings.hold_out
+    dataset, test, held = hold_out(dataset, todo.batch, share, todo.settings.seed)
+    tell(summary(source, dataset, todo.batch, len(test or ()), len(lost)))
     if start is not None and not resume:
         todo, said = suited(todo, dataset, given)
-        for line in said if progress else ():
-            say(f"{line}. To change it: --set {line.partition('=')[0]}=VALUE")
+        for line in said:
+            tell(f"{line}. To change it: --set {line.partition('=')[0]}=VALUE")
     settings = todo.settings
     torch.manual_seed(settings.seed)
     model = weights.build(spec, todo.config)
@@ -183,7 +213,7 @@ def _carry_out(
     )
     resolve(spec.train)(model.train(), batches, run, steps=todo.steps, **todo.arguments)
     if run.rank == 0:
-        write_card(out, spec, recipe, todo, run, dataset, source)
+        write_card(out, spec, recipe, todo, run, dataset, data_facts(source, dataset, test, held), source)
     run.wait()
     return load(out, device=device)
 
@@ -191,7 +221,10 @@ def _carry_out(
 def finish(
     out: str | Path,
     *,
-    data: str | Path | None = None,
+    data: Given | None = None,
+    pairs: str = "",
+    splits: bool = True,
+    skip_broken: bool = False,
     device: str = "auto",
     progress: bool = True,
     limit: int | None = None,
@@ -202,7 +235,7 @@ def finish(
     run can still go on.
 
     data: the data set that the run was begun with. It must be given if its folder is not found by the name that the
-    card has for it, since a run records no path. limit: as it was given to `train`.
+    card has for it, since a run records no path. pairs, splits, skip_broken, limit: as they were given to `train`.
 
     Raises NotFoundError if there is no run or no complete checkpoint in `out`, MissingExtraError, and DataError, also
     for data with another content.
@@ -216,7 +249,9 @@ def finish(
         return _carry_out(
             replace(todo, steps=steps),
             out,
-            str(data or todo.data),
+            data or todo.data,
+            Reading(pairs, splits, skip_broken),
+            columns=todo.columns,
             resume=True,
             device=device,
             progress=progress,
@@ -225,31 +260,56 @@ def finish(
         )
 
 
-def _announce(todo: Plan, spec: ModelSpec, out: Path, source: str, device: torch.device) -> None:
+def left_out(
+    name: str | None = None,
+    *,
+    parent: str | Path | None = None,
+    data: Given | None = None,
+    columns: Mapping[str, str] | None = None,
+    image_size: int | None = None,
+    pairs: str = "",
+    splits: bool = True,
+    progress: bool = True,
+) -> list[Left]:
+    """Every file of a data set that `train` with these arguments would leave out, with the reason.
+
+    The pictures are decoded for that. DataError if none can be read.
+    """
+    require("train", "training")
+    recipe = _recipe(name, None if parent is None else start_from(parent))
+    kind = recipe.batch or registry().recipe(recipe.name)[0].batch
+    source = open_source(
+        recipe.data if data is None else data, kind=kind, columns=columns, reading=Reading(pairs, splits, True)
+    )
+    preparation = replace(recipe.preparation, size=image_size or recipe.preparation.size)
+    chosen = resolved(source, "train", kind, columns or {}, recipe.columns)
+    return [*source.left, *read(source, preparation, kind=kind, columns=chosen, progress=progress)[1]]
+
+
+def _announce(
+    todo: Plan, spec: ModelSpec, out: Path, data: Given, device: torch.device, tell: Callable[[str], object]
+) -> None:
     """Say what will be done, before anything is read."""
     done, _ = reached(out)
     size, batch = todo.preparation["size"], todo.settings.batch_size
     rows = {
         "recipe": f"{todo.recipe} ({spec.title})",
         **({"from": f"the card {todo.parent['name']}"} if todo.parent else {}),
-        "data": source,
+        "data": str(data) if isinstance(data, str | Path) else f"{len(data)} files",
         "steps": f"{todo.steps:,} of {batch} images at {size}x{size}{f', from step {done:,} on' if done else ''}",
         "device": f"{machine(device)}, in {todo.settings.precision}",
         "folder": str(out),
         "card": todo.name,
     }
     for key, text in rows.items():
-        say(f"{key:8}{text}")
+        tell(f"{key:8}{text}")
 
 
-def _check_names(config: Mapping[str, Any], dataset: Dataset) -> None:
-    """DataError if the model does not name as many classes or attributes as the data have."""
-    names = config.get("names")
-    if names is not None and dataset.names and len(names) != len(dataset.names):
-        raise DataError(
-            f"{dataset.source} has {len(dataset.names)} classes or attributes, but the model names {len(names)}",
-            f"Give the names of the data set: --set 'names={json.dumps(dataset.names)}'",
-        )
+def _name_of(data: Given) -> str | Path:
+    """What gives a data set its name on a card: for a list of files their folder, for a page of the Hub its address."""
+    if not isinstance(data, str | Path):
+        return Path(data[0]).expanduser().absolute().parent
+    return PAGE.sub("", data).strip("/") if isinstance(data, str) and PAGE.match(data) else data
 
 
 def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:

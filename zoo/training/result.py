@@ -4,6 +4,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,9 @@ from zoo.card import weights
 from zoo.card.config import CardDraft, Parent, read_config
 from zoo.card.names import PICTURE, WEIGHTS
 from zoo.data.batches import domain_rows
-from zoo.data.source import Dataset, load_dataset
+from zoo.data.held import Held
+from zoo.data.layout import Reading, Source
+from zoo.data.source import Dataset, read
 from zoo.devices import machine
 from zoo.errors import ZooError
 from zoo.family.conditions import declared
@@ -37,7 +40,16 @@ UNSHOWN = {"batch_size", "precision", "seed", "log_every", "save_every", "sample
 """Settings that a card records in another place, or that do not change the weights."""
 
 
-def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, source: str) -> None:
+def write_card(
+    out: Path,
+    spec: ModelSpec,
+    recipe: Recipe,
+    todo: Plan,
+    run: Run,
+    dataset: Dataset,
+    data: Mapping[str, Any],
+    source: Source,
+) -> None:
     """Make the card in a temporary folder, then move it to `out`. If this fails, an earlier card stays as it was."""
     shown = shown_rows(recipe, todo)
     given = dataset.images if dataset.inputs is None else dataset.inputs
@@ -50,7 +62,7 @@ def write_card(out: Path, spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run,
         picture = _picture(model, recipe, todo, source)
         if picture is not None:
             picture.save(folder / PICTURE)
-        facts = _facts(spec, recipe, todo, run, dataset, dtype, pictured=picture is not None)
+        facts = _facts(spec, recipe, todo, run, dataset, data, dtype, pictured=picture is not None)
         golden = pictures.golden(model)
         cards.write_facts(folder, facts.model_copy(update={"golden": golden}))
         for file in folder.iterdir():
@@ -81,27 +93,48 @@ def shown_rows(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
     return recipe.shown if todo.data == recipe.data else ()
 
 
-def _picture(model: Model, recipe: Recipe, todo: Plan, source: str) -> Images | None:
+def data_facts(source: Source, dataset: Dataset, test: Dataset | None, held: Held | None) -> dict[str, Any]:
+    """What the card says of the data that the model was trained on. test, held: the images that were held out."""
+    out = None if test is None or held is None else cards.HeldOut(images=len(test), **asdict(held))
+    usual = asdict(Reading())
+    reading = {key: value for key, value in asdict(source.reading).items() if value != usual[key]}
+    return {
+        "split": dataset.split,
+        "columns": dict(dataset.columns),
+        "names": list(dataset.names),
+        "reading": reading,
+        "held_out": out,
+        "images": len(dataset),
+    }
+
+
+def _picture(model: Model, recipe: Recipe, todo: Plan, source: Source) -> Images | None:
     """The picture at the top of the card. It shows images of the data set only if the recipe has their credit line."""
     if not (recipe.credit and todo.data == recipe.data and "input" in todo.columns):
         return pictures.picture(model, recipe.inputs, shown_rows(recipe, todo))
-    test = load_dataset(source, model.preparation, split="test", kind=todo.batch, columns=todo.columns)
+    test, _ = read(source, model.preparation, split="test", kind=todo.batch, columns=todo.columns)
     assert test.inputs is not None
     rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:12]
     return pictures.pairs(model, test.inputs[rows] / 255, test.images[rows] / 255, recipe.credit)
 
 
 def _facts(
-    spec: ModelSpec, recipe: Recipe, todo: Plan, run: Run, dataset: Dataset, dtype: str, *, pictured: bool
+    spec: ModelSpec,
+    recipe: Recipe,
+    todo: Plan,
+    run: Run,
+    dataset: Dataset,
+    data: Mapping[str, Any],
+    dtype: str,
+    *,
+    pictured: bool,
 ) -> cards.Facts:
     """The facts of the card. The recipe's texts about its own data are left out if the data are others."""
     settings, size = todo.settings, todo.preparation["size"]
     training = cards.Training(
         recipe=todo.recipe,
         data=todo.data,
-        split=dataset.split,
-        columns=todo.columns,
-        images=len(dataset),
+        **data,
         steps=run.step,
         batch_size=settings.batch_size,
         passes=round(run.step * settings.batch_size / max(map(len, domain_rows(dataset, todo.batch))), 2),

@@ -26,9 +26,10 @@ from zoo.devices import fast_precision, kernels, pick_device
 from zoo.errors import InputError, TrainingError
 from zoo.files import sweep
 from zoo.noise import FreshNoise, Noise
+from zoo.telling import say
 from zoo.training import average, checkpoints
 from zoo.training.log import Log, Means
-from zoo.training.progress import Display, display, say
+from zoo.training.progress import Display, display
 from zoo.training.stopping import Noted, OutOfTime, Stopped, agreed, noted
 from zoo.training.threads import threaded
 
