@@ -2,11 +2,15 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+
+LINE_EVERY = 30.0
+"""Seconds between two lines about the same work, where there is no terminal."""
 
 
 def say(text: str) -> None:
@@ -18,10 +22,21 @@ def say(text: str) -> None:
 
 
 def track(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
-    """The items, with a bar that shows how many of them are done."""
+    """The items, with a bar that shows how many are done; without a terminal, with a line now and then."""
     from rich.progress import track
 
-    return track(items, description=title, total=total, console=console())
+    if console().is_terminal:
+        return track(items, description=title, total=total, console=console())
+    return _counted(items, total, title)
+
+
+def _counted(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
+    said = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - said >= LINE_EVERY:
+            said = time.monotonic()
+            say(f"{title}: {done:,} of {total:,}")
+        yield item
 
 
 def in_notebook() -> bool:

@@ -34,7 +34,7 @@ def test_a_shells_list_of_files_is_trained_on_and_a_mistyped_folder_is_told_at_o
     settings = ["--steps", "1", "--batch-size", "4", "--image-size", "16", "--device", "cpu", "--set", "width=4"]
     done = zoo("train", "dcgan-celeba", "--out", "run", *settings, "--data", *files, at=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "12 images; 1 of them held out" in " ".join(done.stdout.split())
+    assert "12 images; 1 of them held out" in " ".join(done.stderr.split())
     done = zoo("train", "dcgan-celeba", "--out", "other", "--data", "photso", at=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: data: there is no folder photso\n  Did you mean photos?\n"

@@ -46,12 +46,11 @@ def decoded(table: Table, column: str, picked: Tensor, preparation: Preparation,
     everything = len(picked) == len(table)
     found = _cached(_key(table, column, None, preparation), len(table), preparation)
     if found is not None:
-        images, hashes = found if everything else (part[picked] for part in found)
-        return Decoded(images, hashes, _faults(table, column, picked, hashes, preparation))
+        return _tried_again(table, column, picked, *(part[picked] for part in found), preparation)
     name = _key(table, column, None if everything else picked, preparation)
     found = None if everything else _cached(name, len(picked), preparation)
     if found is not None:
-        return Decoded(*found, _faults(table, column, picked, found[1], preparation))
+        return _tried_again(table, column, picked, *found, preparation)
     made = _decode(table, column, picked, preparation, title, progress)
     if table.unchanged():  # else files have changed, and it is not known which content was read
         cache.write(name, made.images, made.hashes)
@@ -98,13 +97,16 @@ def _decode(table: Table, column: str, picked: Tensor, preparation: Preparation,
     return Decoded(torch.from_numpy(images), torch.from_numpy(hashes), faults)
 
 
-def _faults(table: Table, column: str, picked: Tensor, hashes: Tensor, preparation: Preparation) -> dict[int, str]:
-    """What is wrong with the pictures that the cache has no images of. They are tried again."""
+def _tried_again(
+    table: Table, column: str, picked: Tensor, images: Tensor, hashes: Tensor, preparation: Preparation
+) -> Decoded:
+    """Images from the cache. Those that it does not have, since they could not be read, are tried again."""
     places = (hashes == 0).all(1).nonzero().flatten()
     if not len(places):
-        return {}
+        return Decoded(images, hashes)
     again = _decode(table, column, picked[places], preparation, "", progress=False)
-    return {int(places[i]): why for i, why in again.faults.items()}
+    images[places], hashes[places] = again.images, again.hashes
+    return Decoded(images, hashes, {int(places[i]): why for i, why in again.faults.items()})
 
 
 def _decode_one(picture: Picture, preparation: Preparation) -> "np.typing.NDArray[np.uint8]":

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import torch
 
 from zoo.card.facts import duration
-from zoo.telling import console, in_notebook, say
+from zoo.telling import LINE_EVERY, console, in_notebook, say
 
 FIRST = 10
 """Number of steps after which a run says how long it will take."""
-LINE_EVERY, NOTEBOOK_EVERY = 30.0, 0.5
-"""Seconds between two lines of a log, and between two states of a notebook's line."""
+NOTEBOOK_EVERY = 0.5
+"""Seconds between two states of a notebook's line."""
 
 
 class Display:
