@@ -265,7 +265,6 @@ def test_the_command_ends_with_a_table_and_fails_if_a_recipe_does(
         ["dcgan-first"],
         ["--out", "run"],
         ["dcgan-first", "--out", "run", "--family", "dcgan"],
-        ["dcgan-first", "--out", "run", "--data", "a", "--data", "b"],
         ["dcgan-first", "--out", "run", "--budget", "-1"],
     ],
     ids=" ".join,
