@@ -46,11 +46,11 @@ def decoded(table: Table, column: str, picked: Tensor, preparation: Preparation,
     everything = len(picked) == len(table)
     found = _cached(_key(table, column, None, preparation), len(table), preparation)
     if found is not None:
-        return _tried_again(table, column, picked, *(part[picked] for part in found), preparation)
+        return _tried_again(table, column, picked, preparation, *(part[picked] for part in found))
     name = _key(table, column, None if everything else picked, preparation)
     found = None if everything else _cached(name, len(picked), preparation)
     if found is not None:
-        return _tried_again(table, column, picked, *found, preparation)
+        return _tried_again(table, column, picked, preparation, *found)
     made = _decode(table, column, picked, preparation, title, progress)
     if table.unchanged():  # else files have changed, and it is not known which content was read
         cache.write(name, made.images, made.hashes)
@@ -98,7 +98,7 @@ def _decode(table: Table, column: str, picked: Tensor, preparation: Preparation,
 
 
 def _tried_again(
-    table: Table, column: str, picked: Tensor, images: Tensor, hashes: Tensor, preparation: Preparation
+    table: Table, column: str, picked: Tensor, preparation: Preparation, images: Tensor, hashes: Tensor
 ) -> Decoded:
     """Images from the cache. Those that it does not have, since they could not be read, are tried again."""
     places = (hashes == 0).all(1).nonzero().flatten()
