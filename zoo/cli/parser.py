@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo._version import __version__
-from zoo.cli import cards, families, figures, publish, train
+from zoo.cli import cards, families, figures, importing, publish, train
 from zoo.cli.given import CONDITIONS
 from zoo.errors import ZooError
 
@@ -130,6 +130,7 @@ _add(families.check, "zoo check vae")
 _add(train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")
 _add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
 _add(figures.verify, "zoo verify vae-mnist")
+_add(importing.import_, "zoo import pytorch-CycleGAN latest_net_G.pth --out zebras", name="import")
 _add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")
 
 
