@@ -364,8 +364,10 @@ def test_a_pickle_with_more_than_tensors_runs_nothing_and_is_told_how_to_become_
     torch.save({"net": Marked(tmp_path / "ran")}, tmp_path / "G.pth")
     torch.save(stirred(dcgan()), tmp_path / "whole.pth")
     torch.save({"epoch": 3, "net": dcgan().state_dict()}, tmp_path / "nested.pth")
+    torch.save({"main.0.weight": torch.eye(3).to_sparse()}, tmp_path / "sparse.pth")
+    torch.save({"main.0.weight": torch.zeros(3, device="meta")}, tmp_path / "empty.pth")
     (tmp_path / "text.pth").write_text("hello")
-    for name in ("G.pth", "whole.pth", "nested.pth", "text.pth"):
+    for name in ("G.pth", "whole.pth", "nested.pth", "sparse.pth", "empty.pth", "text.pth"):
         with pytest.raises(zoo.FormatError, match=r"save_file\(net\.state_dict\(\)"):
             zoo.import_card("pytorch-dcgan", [tmp_path / name], out=tmp_path / "card", **FACTS)
     assert not (tmp_path / "ran").exists()
@@ -384,6 +386,15 @@ def test_what_is_missing_left_over_or_of_another_shape_is_listed(tmp_path: Path)
     assert "G.main.3.weight [32, 5, 4, 4] does not fit layers.0.weight [32, 16, 4, 4]" in str(caught.value)
     assert "missing G.main.4.bias for layers.1.bias [16]" in str(caught.value)
     assert not (tmp_path / "card").exists()
+
+
+def test_a_small_file_cannot_ask_for_more_memory_than_the_model_takes(tmp_path: Path) -> None:
+    """One number, repeated by a stride of 0, would be some petabytes."""
+    state = unet(6, 2, plain).state_dict()
+    state["model.model.1.model.5.weight"] = torch.zeros(1).expand(1 << 50).view(1 << 25, 1 << 25, 1, 1)
+    torch.save(state, tmp_path / "G.pth")
+    with pytest.raises(zoo.FormatError, match="does not fit"):
+        zoo.import_card("pytorch-pix2pix", [tmp_path / "G.pth"], out=tmp_path / "card", **FACTS)
 
 
 def test_of_many_faults_ten_are_listed(tmp_path: Path) -> None:

@@ -147,12 +147,17 @@ def _read(part: str, file: Path) -> list[tuple[str, Tensor]]:
     except Exception as error:  # torch has no error of its own for each fault that a file can have
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FormatError(f"{file} cannot be read as tensors alone: {reason[0][:200]}", SAFE) from error
-    if not isinstance(found, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in found.items()
-    ):
-        raise FormatError(f"{file} holds more than the tensors of one network", SAFE)
+    if not isinstance(found, Mapping) or not all(isinstance(key, str) and _plain(found[key]) for key in found):
+        raise FormatError(f"{file} holds something else than the dense tensors of one network", SAFE)
     wrapped = all(key.startswith(PREFIX) for key in found)
     return [(f"{part}.{key.removeprefix(PREFIX) if wrapped else key}", value) for key, value in found.items()]
+
+
+def _plain(value: object) -> bool:
+    """Whether it is a tensor whose numbers are all there, in a type that networks have."""
+    types = {*weights.DTYPES.values(), torch.float64}
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.dtype in types
+    return plain and value.device.type == "cpu"
 
 
 def _taken_over(spec: ModelSpec, given: _Given) -> tuple[Any, Preparation]:
@@ -171,7 +176,7 @@ def _conversion(given: _Given, tensors: Tensors) -> Conversion:
     """What the family's function says of these tensors. FormatError if they are of another network."""
     converter, shapes = given.converter, {key: tuple(value.shape) for key, value in tensors.items()}
     try:
-        found: Conversion = resolve(converter.convert)(shapes, given.settings)
+        found: Conversion = resolve(converter.convert)(shapes)
     except (LookupError, ValueError) as error:
         if isinstance(error, ZooError):
             raise
@@ -191,8 +196,10 @@ def _state(wanted: Tensors, tensors: Tensors, conversion: Conversion) -> Tensors
         given = tensors.get(sources[key])
         if given is None and not key.endswith(COUNT):
             faults.append(f"missing {sources[key]} for {key} {list(own.shape)}")
-        state[key] = own if given is None else conversion.change(key, given).to(own.dtype).contiguous()
-        if given is not None and state[key].shape != own.shape:
+        # Their number first: a few bytes of a file can stand for more numbers than the machine could hold.
+        fits = given is not None and given.numel() == own.numel()
+        state[key] = conversion.change(key, given).to(own.dtype) if given is not None and fits else own
+        if given is not None and not (fits and state[key].shape == own.shape):
             faults.append(f"{sources[key]} {list(given.shape)} does not fit {key} {list(own.shape)}")
     left = tensors.keys() - {*sources.values(), *conversion.unused}
     faults += [f"unexpected {key}" for key in sorted(left) if key.rpartition(".")[2] not in STATISTICS]

@@ -1,7 +1,6 @@
 """Takes over residual generators of the authors' PyTorch code, and of PyTorch-GAN."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import zoo
 
@@ -10,7 +9,7 @@ FIRST_BLOCK = 10
 """Place of the first residual block, in all of these nets."""
 
 
-def convert(shapes: Shapes, settings: Mapping[str, Any]) -> zoo.Conversion:
+def convert(shapes: Shapes) -> zoo.Conversion:
     """Of the authors' code: the same places as ours.
 
     Batch norm comes in as instance norm: that is what the authors' test does, on one image and with the statistics of
@@ -19,7 +18,7 @@ def convert(shapes: Shapes, settings: Mapping[str, Any]) -> zoo.Conversion:
     return converted(shapes, "conv_block", "transposed")
 
 
-def convert_repeated(shapes: Shapes, settings: Mapping[str, Any]) -> zoo.Conversion:
+def convert_repeated(shapes: Shapes) -> zoo.Conversion:
     """Of PyTorch-GAN, whose generators repeat pixels, and pad images by as many pixels as they have channels."""
     if shapes["G.model.1.weight"][1] != 3:
         raise zoo.FormatError("a generator of PyTorch-GAN for images of 1 channel pads otherwise than ours")

@@ -1,14 +1,13 @@
 """Takes over generators of PyTorch's DCGAN example and of its tutorial."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 import zoo
 
 
-def convert(shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]) -> zoo.Conversion:
+def convert(shapes: Mapping[str, tuple[int, ...]]) -> zoo.Conversion:
     """One Sequential `main`: transposed convolutions, the first on a 1x1 map of z, with batch norm and ReLU between."""
     last = max(int(name.split(".")[2]) for name in shapes if name.startswith("G.main."))
     width, channels = shapes[f"G.main.{last}.weight"][:2]

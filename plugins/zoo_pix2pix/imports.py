@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ JOINED = re.compile(r"decoder\.(?!0\.)\d+\.1\.weight")
 """Of a decoder's convolution that is given a skip."""
 
 
-def convert(shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]) -> zoo.Conversion:
+def convert(shapes: Mapping[str, tuple[int, ...]]) -> zoo.Conversion:
     """Blocks inside each other: each goes down, through the next one, and up.
 
     Batch norm comes in as instance norm: that is what the authors' test does, on one image and with the statistics of

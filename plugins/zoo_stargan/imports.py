@@ -1,12 +1,11 @@
 """Takes over G and D of the authors' PyTorch code. D's class head says what an image has."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import zoo
 
 
-def convert(shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]) -> zoo.Conversion:
+def convert(shapes: Mapping[str, tuple[int, ...]]) -> zoo.Conversion:
     """G has the same places as ours. D's head for real and fake is left out."""
     layers = len({name for name in shapes if name.startswith("D.main.") and name.endswith(".weight")})
     classifier_width, channels = shapes["D.main.0.weight"][:2]

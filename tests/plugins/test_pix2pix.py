@@ -497,3 +497,8 @@ def test_the_recipes_filter_is_the_one_tested_here() -> None:
     spec, recipe = registry().recipe("pix2pix-edges2celeba")
     assert recipe.preparation.filter is not None
     assert resolve(spec.filters[recipe.preparation.filter]) is edges
+
+
+def test_batch_norm_is_for_weights_of_others_and_not_trained(tmp_path: Path) -> None:
+    with pytest.raises(zoo.ConfigError, match="trained elsewhere"):
+        train(tiny(norm="batch"), None, Recorder(tmp_path), patch_layers=1)

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-Shapes = Mapping[str, tuple[int, ...]]
-"""The tensors of the given files: name -> shape. The part that a file holds and a dot stand before each name."""
-
 
 @dataclass(frozen=True)
 class Converter:
@@ -20,7 +17,7 @@ class Converter:
     code: str
     """Address of the code that writes such checkpoints."""
     convert: str
-    """Import string of `convert(shapes, settings) -> Conversion`. A name that is not there is a KeyError."""
+    """Import string of `convert(shapes) -> Conversion`. It may raise KeyError for a name that is not there."""
     parts: tuple[str, ...] = ("G",)
     """What each file holds, in the order in which a user gives them: names of networks."""
     needed: int = 1
