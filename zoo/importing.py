@@ -155,9 +155,10 @@ def _read(part: str, file: Path) -> list[tuple[str, Tensor]]:
 
 def _plain(value: object) -> bool:
     """Whether it is a tensor whose numbers are all there, in a type that networks have."""
-    types = {*weights.DTYPES.values(), torch.float64}
-    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.dtype in types
-    return plain and value.device.type == "cpu"
+    if not isinstance(value, Tensor):
+        return False
+    typed = value.dtype in {*weights.DTYPES.values(), torch.float64}
+    return typed and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _taken_over(spec: ModelSpec, given: _Given) -> tuple[Any, Preparation]:
