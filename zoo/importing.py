@@ -5,6 +5,7 @@ Only here is a pickle read, by torch's reader of tensors alone: it calls nothing
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ PREFIX = "module."
 MODES: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
 TOLERANCE = 1e-5
 """Largest difference between what the card gives and what the imported weights give, on images in [0, 1]."""
+REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+"""In what torch says of a pickle that it refuses: the function or class that the pickle names."""
 SAFE = (
     "If you trust the file, open it where it was made, and save the tensors alone: "
     "safetensors.torch.save_file(net.state_dict(), 'G.safetensors'). zoo import takes that file too."
@@ -145,8 +148,9 @@ def _read(part: str, file: Path) -> list[tuple[str, Tensor]]:
             else torch.load(file, map_location="cpu", weights_only=True)
         )
     except Exception as error:  # torch has no error of its own for each fault that a file can have
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise FormatError(f"{file} cannot be read as tensors alone: {reason[0][:200]}", SAFE) from error
+        asked = REFUSED.search(str(error))
+        reason = f": it asks for {asked[1]}" if asked else ""
+        raise FormatError(f"{file} cannot be read as tensors alone{reason}", SAFE) from error
     if not isinstance(found, Mapping) or not all(isinstance(key, str) and _plain(found[key]) for key in found):
         raise FormatError(f"{file} holds something else than the dense tensors of one network", SAFE)
     wrapped = all(key.startswith(PREFIX) for key in found)
@@ -181,9 +185,10 @@ def _conversion(given: _Given, tensors: Tensors) -> Conversion:
     except (LookupError, ValueError) as error:
         if isinstance(error, ZooError):
             raise
+        lacks = f"no tensor {error.args[0]}" if isinstance(error, KeyError) else "tensors of other shapes"
         holds = ", ".join(f"{key} {list(shape)}" for key, shape in [*shapes.items()][:10])
         raise FormatError(
-            f"this is no checkpoint of {converter.name}: {error} is not as it is there. It begins with {holds}",
+            f"this is no checkpoint of {converter.name}: it has {lacks}. It begins with {holds}",
             f"To see what such a checkpoint holds: {converter.code}",
         ) from error
     return found

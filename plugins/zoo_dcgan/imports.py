@@ -9,12 +9,13 @@ import zoo
 
 def convert(shapes: Mapping[str, tuple[int, ...]]) -> zoo.Conversion:
     """One Sequential `main`: transposed convolutions, the first on a 1x1 map of z, with batch norm and ReLU between."""
+    latent_dim = shapes["G.main.0.weight"][0]
     last = max(int(name.split(".")[2]) for name in shapes if name.startswith("G.main."))
     width, channels = shapes[f"G.main.{last}.weight"][:2]
     config = {
         "image_size": 4 * 2 ** (last // 3),
         "channels": channels,
-        "latent_dim": shapes["G.main.0.weight"][0],
+        "latent_dim": latent_dim,
         "width": width,
         "kernel": 4,
         "latent": "normal",

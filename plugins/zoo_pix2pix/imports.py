@@ -18,8 +18,8 @@ def convert(shapes: Mapping[str, tuple[int, ...]]) -> zoo.Conversion:
     Batch norm comes in as instance norm: that is what the authors' test does, on one image and with the statistics of
     the batch. `norm="batch"` takes the running statistics, as their option --eval does.
     """
-    levels = max(name.count(".model.") for name in shapes)
     width, channels = shapes["G.model.model.0.weight"][:2]
+    levels = max(name.count(".model.") for name in shapes)
     config = {
         "image_size": 2**levels,
         "in_channels": channels,
