@@ -56,6 +56,17 @@ def isolated() -> Isolated:
     return run
 
 
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A command of `zoo` in this process, in an empty folder; returns typer's result."""
+    from typer.testing import CliRunner
+
+    from zoo.cli.parser import app
+
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
 @pytest.fixture(scope="session")
 def _tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from zoo.card import facts as cards

@@ -27,10 +27,11 @@ FLOORS = (
     {"images", "card"},
     {"data", "hub", "scaffold"},
     {"loading"},
+    {"calling"},
     {"model"},
     {"training"},
     {"evaluation", "testing"},
-    {"importing", "publishing", "pytest_plugin"},
+    {"importing", "publishing", "pytest_plugin", "demo"},
     {"zoo"},  # the public surface; only the command line stands on it
     {"cli"},
     {"__main__"},
@@ -41,7 +42,7 @@ INSIDE = {
     "family": ("conditions", "config", "fields", "converter", "spec", "hookspecs", "registry"),
     "card": ("names", "config", "weights", "facts"),
     "data": ("cache", "decode", "source", "batches"),
-    "images": ("write", "batch", "read", "prepare"),
+    "images": ("write", "batch", "stream", "read", "prepare"),
     "hub": ("client", "signing", "download", "upload", "places"),
     "scaffold": ("package",),
     "training": (
@@ -70,7 +71,23 @@ INSIDE = {
         "verification",
     ),
     "testing": ("case", "waits", "law", "declarations", "inference", "learning", "probability", "__init__"),
-    "cli": ("terminal", "given", "cards", "families", "train", "figures", "publish", "importing", "parser"),
+    "cli": (
+        "terminal",
+        "given",
+        "inputs",
+        "outputs",
+        "cards",
+        "sample",
+        "jobs",
+        "pictures",
+        "families",
+        "train",
+        "figures",
+        "publish",
+        "importing",
+        "demo",
+        "parser",
+    ),
 }
 # What `zoo.list_models()` and a misspelt name must not wait for: neither torch nor pydantic is imported there.
 LIGHT = {

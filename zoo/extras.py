@@ -6,6 +6,7 @@ from zoo._version import DISTRIBUTION
 from zoo.errors import MissingExtraError
 
 EXTRAS = {
+    "demo": ("gradio",),
     "evaluate": ("datasets", "timm", "torch_fidelity", "torchmetrics"),
     "train": ("accelerate", "datasets", "tensorboard", "timm"),
 }

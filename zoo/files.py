@@ -76,17 +76,27 @@ def to_json(value: Any) -> str:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary path)`, then move the result to `path`. If anything fails, the old file stays as it was.
+    """Call `write(temporary path)`, then move the result to `path`. If anything fails, the old file stays as it was."""
+    with atomically(path) as temporary:
+        write(temporary)
 
-    The temporary file has the same suffix, because image writers take the format from it.
+
+@contextmanager
+def atomically(path: Path, flush: bool = True) -> Iterator[Path]:
+    """A temporary path to write to. It becomes `path` when all is written; if anything fails, the old file stays.
+
+    The temporary file has the same suffix, because image writers take the format from it. flush: whether file and
+    folder are flushed to the disk. Whoever writes many files into one folder flushes the folder once, at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}"
     try:
-        write(temporary)
-        fsync(temporary)
+        yield temporary
+        if flush:
+            fsync(temporary)
         os.replace(temporary, path)
-        fsync(path.parent)
+        if flush:
+            fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -19,6 +19,7 @@ from zoo.card.names import CONFIG, LIMITS, WEIGHTS
 from zoo.devices import DTYPES, pick_device, warn_if_slow
 from zoo.errors import CapabilityError, InputError
 from zoo.family.conditions import Condition, declared
+from zoo.family.registry import cards_of, registry
 from zoo.family.spec import ModelSpec, Preparation
 from zoo.files import write_atomically
 from zoo.hub import places as hub
@@ -42,9 +43,16 @@ class _Needs:
         if missing:
             raise CapabilityError(
                 f"{model.name} cannot {self.method.__name__}: its family {model.spec.name!r} has no {missing[0]}",
-                f"It has: {', '.join(model.spec.capabilities)}.",
+                f"It has: {', '.join(model.spec.capabilities)}. {_others(self.capabilities)}".strip(),
             )
         return MethodType(self.method, model)
+
+
+def _others(capabilities: tuple[str, ...]) -> str:
+    """A sentence that names a few installed cards with these capabilities."""
+    able = [spec for spec in registry().specs.values() if {*capabilities} <= {*spec.capabilities}]
+    names = sorted(hub.bundled().keys() & {name for spec in able for name in cards_of(spec)})
+    return f"Cards that can: {', '.join(names[:4])}. 'zoo list' shows what each card can." if names else ""
 
 
 def needs(*capabilities: str) -> Callable[[Method], Method]:

@@ -1,8 +1,6 @@
 """The handle that `zoo.load` returns. Users give names and pictures; the module inside works with tensors."""
 
-import contextlib
 import dataclasses
-import inspect
 import math
 import os
 import secrets
@@ -13,21 +11,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from zoo._version import __version__
+from zoo.calling import Caller, batches, check_count, check_size
 from zoo.errors import InputError
 from zoo.family import conditions
-from zoo.family.conditions import Condition
 from zoo.family.registry import resolve
 from zoo.images.batch import Images
 from zoo.images.prepare import binary, is_binary, prepare
-from zoo.loading import Loaded, needs
+from zoo.loading import needs
 from zoo.noise import Noise
 
-MAX_RESULT = 4 << 30
-"""Most bytes of images that one call may return."""
 
-
-class Model(Loaded):
+class Model(Caller):
     """A loaded model. `prepare` checks and converts the images given. Methods return `Images`, or tensors on the CPU.
 
     A method that the model's family does not have raises CapabilityError, and `hasattr` is False for it. Images that
@@ -58,15 +52,34 @@ class Model(Loaded):
         `.info["seed"]`. Conditions are given by name: `label="7"`, or a list with one value for each sample.
         InputError for a wrong n, start, seed or condition, and for images that take more than 4 GiB.
         """
+        check_count(n, start)
+        check_size(n, self.preparation)
         seed = fresh_seed(seed)
-        self._check_count(n, start)
-        values = conditions.tensors(self.conditions_of("sample"), given, n)
-        parts = []
-        for rows in _batches(n, batch_size, progress, f"sampling {self.name}"):
+        parts = self.stream(n, seed=seed, start=start, batch_size=batch_size, **given)
+        if progress:
+            parts = _shown(parts, math.ceil(n / batch_size), f"sampling {self.name}")
+        return Images(torch.cat([images.tensor for images in parts]), self.info_of(seed, given), start)
+
+    @needs("sample")
+    def stream(
+        self, n: int, *, seed: int | None = None, start: int = 0, batch_size: int = 64, **given: Any
+    ) -> Iterator[Images]:
+        """The same n new images as `sample` makes, in batches of `batch_size`, each made when it is asked for.
+
+        Only one batch is in memory, so n has no limit. InputError, at once, for a wrong n, start, seed or condition.
+        """
+        seed, taken = fresh_seed(seed), self.conditions_of("sample")
+        check_count(n, start)
+        Noise(seed, start, start + n)  # refuses a wrong seed before the first batch
+        values = conditions.tensors(taken, given, n)
+
+        def batch(rows: range) -> Images:
             noise = Noise(seed, start + rows.start, start + rows.stop, self.device)
             with self._inference():
-                parts.append(self.module.sample(noise, **self._rows(values, rows)).float().cpu())
-        return Images(torch.cat(parts), self._info(seed, given), start)
+                made = self.module.sample(noise, **self._rows(values, rows))
+            return Images(made, self.info_of(seed, conditions.part(taken, given, rows, n)), start + rows.start)
+
+        return map(batch, batches(n, batch_size))
 
     @needs("encode")
     def encode(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
@@ -78,7 +91,7 @@ class Model(Loaded):
         """Images (n, c, h, w) in [0, 1] of latents (n, ...), as `encode` gives them. InputError for another shape."""
         z = torch.as_tensor(latents).float()
         try:
-            return Images(self._map("decode", z, given, batch_size), self._info(None, given))
+            return Images(self._map("decode", z, given, batch_size), self.info_of(None, given))
         except (RuntimeError, IndexError) as error:
             message = f"latents of shape {tuple(z.shape)} do not fit {self.name}: {str(error).splitlines()[0]}"
             hint = "Give latents with the shape that encode(images) returns: a row for each image."
@@ -112,7 +125,9 @@ class Model(Loaded):
         return self.decode(flat.reshape(-1, *z.shape[1:]), **given)
 
     @needs("encode", "decode")
-    def swap(self, images: Any, *, source: Mapping[str, Any] | None = None, **given: Any) -> Images:
+    def swap(
+        self, images: Any, *, source: Mapping[str, Any] | None = None, batch_size: int = 64, **given: Any
+    ) -> Images:
         """The images with other conditions: encoded with `source`, their own conditions, and decoded with those given.
 
         InputError for a model that takes no conditions.
@@ -122,7 +137,8 @@ class Model(Loaded):
                 f"{self.name} takes no conditions, so there is nothing to swap",
                 f"To see what a card takes: zoo info {self.name}",
             )
-        return self.decode(self.encode(images, **dict(source or {})), **given)
+        latents = self.encode(images, batch_size=batch_size, **dict(source or {}))
+        return self.decode(latents, batch_size=batch_size, **given)
 
     @needs("log_prob")
     def log_prob(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
@@ -140,32 +156,50 @@ class Model(Loaded):
         return -self.log_prob(x, batch_size=batch_size, **given) / (x[0].numel() * math.log(2))
 
     @needs("elbo")
-    def elbo(self, images: Any, *, seed: int = 0, batch_size: int = 64, **given: Any) -> Tensor:
+    def elbo(self, images: Any, *, seed: int = 0, start: int = 0, batch_size: int = 64, **given: Any) -> Tensor:
         """Estimate of each image's evidence lower bound from one draw, (n,) in nats. Its mean is at most log_prob.
+
+        Image i has the noise of sample `start` + i of the seed, so images may be given in parts.
 
         For a model of binary images, grey images are cut at 1/2, with a warning, as in `log_prob`.
         """
-        return cast(Tensor, self._map("elbo", self._on_levels(images), given, batch_size, seed))
+        return cast(Tensor, self._map("elbo", self._on_levels(images), given, batch_size, seed, start))
 
     @needs("translate")
     def translate(
-        self, images: Any, *, prepared: bool = False, seed: int | None = 0, batch_size: int = 64, **given: Any
+        self,
+        images: Any,
+        *,
+        prepared: bool = False,
+        seed: int | None = 0,
+        start: int = 0,
+        batch_size: int = 64,
+        **given: Any,
     ) -> Images:
         """Each image in the other domain, (n, c, h, w) in [0, 1].
 
         With `prepared=True` the card's input filter is left out, because the images are in the model's input domain
         already, like drawings for edges2celeba. `seed=None` turns off the model's noise, if it has any.
+        Image i has the noise of sample `start` + i of the seed, so images may be given in parts.
         """
         x = self.prepare(images, filtered=not prepared)
-        return Images(self._map("translate", x, given, batch_size, seed), self._info(seed, given))
+        return Images(self._map("translate", x, given, batch_size, seed, start), self.info_of(seed, given), start)
 
     @needs("complete")
     def complete(
-        self, images: Any, mask: Any, *, seed: int | None = None, batch_size: int = 64, **given: Any
+        self,
+        images: Any,
+        mask: Any,
+        *,
+        seed: int | None = None,
+        start: int = 0,
+        batch_size: int = 64,
+        **given: Any,
     ) -> Images:
         """The images with their missing pixels filled in, (n, c, h, w) in [0, 1].
 
         mask: (h, w) or (n, h, w), true for the pixels that are kept. InputError if it does not fit the images.
+        Image i has the noise of sample `start` + i of the seed, so images may be given in parts.
         """
         x, seed = self.prepare(images), fresh_seed(seed)
         kept = torch.as_tensor(mask, dtype=torch.bool)
@@ -175,7 +209,8 @@ class Model(Loaded):
             found = f"a mask of shape {tuple(kept.shape)} does not fit images of shape {tuple(x.shape)}"
             hint = f"Give a mask of shape {tuple(x.shape[2:])}, or one mask for each image."
             raise InputError(found, hint) from error
-        return Images(self._map("complete", x, given, batch_size, seed, kept), self._info(seed, given))
+        made = self._map("complete", x, given, batch_size, seed, start, kept)
+        return Images(made, self.info_of(seed, given), start)
 
     @needs("infer")
     def infer(self, images: Any, *, batch_size: int = 64, **given: Any) -> Any:
@@ -209,60 +244,6 @@ class Model(Loaded):
             stacklevel=4,
         )
         return binary(x)
-
-    def _map(
-        self, method: str, x: Tensor, given: Mapping[str, Any], batch_size: int, seed: int | None = None, *masks: Tensor
-    ) -> Any:
-        """Call a method of the module on x in batches. With a seed it gets noise: row i has the stream of sample i."""
-        values = conditions.tensors(self.conditions_of(method), given, len(x))
-        parts = []
-        for rows in _batches(len(x), batch_size, False, method):
-            chunks = [item[rows.start : rows.stop].to(self.device) for item in (x, *masks)]
-            noise = [Noise(seed, rows.start, rows.stop, self.device)] if seed is not None else []
-            with self._inference():
-                parts.append(getattr(self.module, method)(*chunks, *noise, **self._rows(values, rows)))
-        return _join(parts)
-
-    def conditions_of(self, method: str) -> dict[str, Condition]:
-        """The declared conditions that a method of the module takes. `infer`, for example, may take none of them."""
-        taken = inspect.signature(getattr(self.module, method)).parameters
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
-            return dict(self.conditions)
-        return {key: condition for key, condition in self.conditions.items() if key in taken}
-
-    def _rows(self, values: Mapping[str, Tensor | None], rows: range) -> dict[str, Tensor | None]:
-        return {
-            key: None if value is None else value[rows.start : rows.stop].to(self.device)
-            for key, value in values.items()
-        }
-
-    @contextlib.contextmanager
-    def _inference(self) -> Iterator[None]:
-        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            yield
-
-    def _check_count(self, n: int, start: int) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1 or start < 0:
-            raise InputError(
-                f"n must be a whole number from 1, and start from 0; found n={n!r}, start={start!r}",
-                "For example: sample(16, start=0).",
-            )
-        size = n * self.preparation.channels * self.preparation.size**2 * 4
-        if size > MAX_RESULT:
-            raise InputError(
-                f"{n} images take {size / 2**30:.0f} GiB, but one call returns at most {MAX_RESULT >> 30} GiB",
-                "Sample in parts: sample(1000, seed=0, start=0), then sample(1000, seed=0, start=1000) and so on.",
-            )
-
-    def _info(self, seed: int | None, given: Mapping[str, Any]) -> dict[str, str]:
-        info = {"model": self.name, "software": f"zoo {__version__}"}
-        if self.sha256:
-            info["weights"] = self.sha256[:16]
-        if seed is not None:
-            info["seed"] = str(seed)
-        if self.place and self.place.commit:
-            info |= {"repository": self.place.repo, "commit": self.place.commit}
-        return info | {key: str(value) for key, value in given.items()}
 
 
 def load(
@@ -308,18 +289,8 @@ def fresh_seed(seed: int | None) -> int:
     return secrets.randbits(48) if seed is None else seed
 
 
-def _batches(n: int, size: int, progress: bool, title: str) -> Iterator[range]:
-    if size < 1:
-        raise InputError(f"batch_size must be at least 1, found {size}", "Give a larger number, or leave it out.")
-    chunks = [range(first, min(first + size, n)) for first in range(0, n, size)]
-    if not progress:
-        return iter(chunks)
+def _shown(parts: Iterator[Images], total: int, title: str) -> Iterator[Images]:
+    """The parts, with a bar in the terminal that shows how many are made."""
     from rich.progress import track
 
-    return iter(track(chunks, description=title))
-
-
-def _join(parts: list[Any]) -> Any:
-    if isinstance(parts[0], Mapping):
-        return {key: _join([part[key] for part in parts]) for key in parts[0]}
-    return torch.cat([part.float() if part.is_floating_point() else part for part in parts]).cpu()
+    return iter(track(parts, description=title, total=total))

@@ -5,6 +5,7 @@
 
 import io
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -85,6 +86,12 @@ class Card:
         shares = [metric for metric in metrics if metric.better == "higher" and metric.name != NEAREST]
         return next(iter([*distances, *shares, *metrics]), None)
 
+    @property
+    def remoteness(self) -> float:
+        """How many times its floor the distance to real images is; infinite without a distance."""
+        figure = self.headline
+        return figure.value / figure.floor if figure and figure.floor and figure.name.startswith("fd-") else math.inf
+
     @cached_property
     def thumbnail(self) -> Image.Image | None:
         """The upper left of the picture: 4 x 3 images, or 8 x 6 and so on where they are there and small enough."""
@@ -102,12 +109,12 @@ class Card:
 
 @cache
 def collection() -> tuple[Card, ...]:
-    """The cards of this installation, those with a picture first, each group by name."""
+    """The cards of this installation: those with a picture first, and among them the ones nearest to real images."""
     found = []
     for folder in hub.bundled().values():
         config = read_config(folder)
         found.append(Card(folder, config, cards.read_facts(folder), registry().spec(config.family)))
-    return tuple(sorted(found, key=lambda card: (card.picture is None, card.name)))
+    return tuple(sorted(found, key=lambda card: (card.picture is None, card.remoteness, card.name)))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -5,15 +5,14 @@ ZOO_BROWSER=required makes a failure of that. ZOO_SCREENSHOTS names a folder tha
 """
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from itertools import pairwise, product
 from pathlib import Path
 from threading import Thread
@@ -22,26 +21,17 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
+from watching import DESK, PHONE, Watch
 
 from zoo.hub.places import bundled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytest_plugins = ["a_browser"]
 pytestmark = [pytest.mark.allow_hosts(["127.0.0.1"]), pytest.mark.xdist_group("browser")]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
-DESK = {"width": 1280, "height": 1000}
-PHONE = {"width": 390, "height": 844}
 CARDS = sorted(bundled())
 PICTURED = [name for name in CARDS if (bundled()[name] / "samples.png").is_file()]
 SIZE = "node => [node.getBoundingClientRect().width, node.getBoundingClientRect().height]"
@@ -62,49 +52,7 @@ class Known:
     example: str
 
 
-@dataclass
-class Watch:
-    """What goes wrong on pages while they are used."""
-
-    address: str
-    faults: list[str] = field(default_factory=list)
-
-    def over(self, page: "Page") -> None:
-        page.on("console", lambda message: self.note(message.type in ("error", "warning"), f"console: {message.text}"))
-        page.on("pageerror", lambda error: self.note(True, f"error: {error}"))
-        page.on("request", lambda request: self.note(not self.ours(request.url), f"leaves the site: {request.url}"))
-        page.on("response", lambda answer: self.note(answer.status >= 400, f"{answer.status}: {answer.url}"))
-        page.on("requestfailed", lambda request: self.note(not self.left(request.failure), f"failed: {request.url}"))
-
-    def ours(self, url: str) -> bool:
-        return url.startswith((self.address, "data:", "blob:" + self.address))
-
-    def left(self, failure: str | None) -> bool:
-        """A page that is left takes back what it still asked for."""
-        return failure == "net::ERR_ABORTED"
-
-    def note(self, bad: bool, what: str) -> None:
-        if bad:
-            self.faults.append(what)
-
-
 Visit = Callable[..., "Page"]
-
-
-def chromium() -> str | None:
-    names = (os.environ.get("ZOO_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if name and (path := shutil.which(name))), None)
-
-
-@pytest.fixture(scope="session")
-def _tools() -> None:
-    """Skip, or fail where the browser is required, with the name of what is missing."""
-    missing = [name for name in ("mkdocs", "playwright") if find_spec(name) is None]
-    missing += [] if chromium() else ["chromium"]
-    if missing and os.environ.get("ZOO_BROWSER") == "required":
-        pytest.fail(f"not installed: {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session")
@@ -130,16 +78,6 @@ def address(site: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="session")
-def browser(_tools: None) -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -623,3 +561,28 @@ def test_formulas_are_drawn_and_not_shown_as_they_are_written(visit: Visit) -> N
     assert min(heights) > 10
     text = page.locator("article").inner_text()
     assert not [sign for sign in ("\\odot", "\\log", "$$", "\\(") if sign in text]
+
+
+def test_formulas_ask_for_no_letters_that_browsers_do_not_draw(site: Path) -> None:
+    styles = {style for page in site.rglob("*.html") for style in re.findall(r'mathvariant="(.*?)"', page.read_text())}
+    assert styles <= {"normal"}
+    assert "𝔼" in (site / "families" / "wgan-gp" / "index.html").read_text()
+
+
+def test_the_home_page_begins_with_a_picture_and_a_line_of_code(visit: Visit) -> None:
+    page = visit("")
+    picture, code = page.locator("article img").first, page.locator("article pre").first
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    assert 'zoo.load("' in code.inner_text()
+    assert code.bounding_box()["y"] < DESK["height"]  # type: ignore[index]
+
+
+def test_the_gallery_opens_with_the_cards_nearest_to_real_images(visit: Visit) -> None:
+    from zoo.card.facts import read_facts
+
+    far = []
+    for name in visit().locator(".zoo-tile").evaluate_all("all => all.map(one => one.dataset.name)"):
+        distances = [metric for metric in read_facts(bundled()[name]).metrics if metric.name.startswith("fd-")]
+        far += [metric.value / metric.floor for metric in distances[:1] if metric.floor and name in PICTURED]
+    assert len(far) > 5
+    assert far == sorted(far)

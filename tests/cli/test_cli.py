@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo.card import facts as cards
 from zoo.cli.given import OWN_OPTIONS
+from zoo.cli.jobs import JOBS
 from zoo.cli.parser import app
 from zoo.evaluation.report import Check
 from zoo.family.conditions import Categorical, Condition, Continuous, Flags
@@ -41,13 +42,6 @@ def process(*command: str | Path, **options: Any) -> "subprocess.CompletedProces
     """A command in a process of its own, with warnings as errors."""
     given = {"env": ENVIRONMENT} | options
     return subprocess.run([*map(str, command)], check=False, capture_output=True, text=True, timeout=120, **given)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A command in this process, in an empty folder; returns typer's result."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -621,9 +615,18 @@ def test_help_fits_a_screen_and_ends_with_examples_that_the_command_takes(name: 
 
 def test_the_list_of_commands_cuts_no_sentence_off() -> None:
     lines = shown("", 80)
-    listed = lines[lines.index("Commands:") + 1 : lines.index("Examples:") - 1]
-    assert [line.split()[0] for line in listed] == [*commands()]
+    ends = [i for i, line in enumerate(lines) if not line]
+    start = lines.index("Commands:")
+    listed = lines[start + 1 : next(end for end in ends if end > start)]
+    jobs = [job.name for job in JOBS]
+    assert [line.split()[0] for line in listed] == [name for name in commands() if name not in jobs]
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+    named = " ".join(lines[lines.index(OF_CARDS) + 1 : lines.index("Examples:")])
+    assert [word.strip(",") for word in named.split()] == jobs
+    assert len(lines) <= 30
+
+
+OF_CARDS = "Commands that some cards can do, as 'zoo info' says:"
 
 
 def sentences(node: ast.AST) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import zoo
+from zoo.family import conditions
 from zoo.family.conditions import tensors
 
 DIGIT = zoo.Categorical(tuple("0123456789"))
@@ -233,3 +234,35 @@ def test_the_callers_tensor_is_not_shared() -> None:
     assert result is not None
     result += 1
     assert mine.tolist() == torch.zeros(2, 3).tolist()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"animal": "dog"},
+        {"animal": ["dog", 0, "fox"]},
+        {"animal": torch.tensor([2, 1, 0])},
+        {"animal": np.int64(1)},
+        {"tilt": 0.5},
+        {"tilt": [0.5, -1, 2]},
+        {"tilt": np.array([[0.5], [-1], [2]])},
+        {"codes": [1, 0, -1]},
+        {"codes": torch.tensor([[1, 0, -1], [0, 0, 0], [0.5, 1, 1]])},
+        {"looks": {"Young": True, "Smiling": [True, False, True]}},
+        {"Young": [0, 1, 1], "animal": None},
+    ],
+)
+def test_the_values_of_some_samples_are_those_rows_of_all(given: dict[str, Any]) -> None:
+    whole = tensors(DECLARED, given, 3)
+    for rows in (range(3), range(1), range(1, 3)):
+        some = tensors(DECLARED, conditions.part(DECLARED, given, rows, 3), len(rows))
+        for key, value in whole.items():
+            if value is None:
+                assert some[key] is None
+            else:
+                assert torch.equal(some[key].nan_to_num(9), value[rows.start : rows.stop].nan_to_num(9))  # type: ignore[union-attr]
+
+
+def test_some_of_too_few_values_are_refused() -> None:
+    with pytest.raises(zoo.InputError, match="animal has 2 values for 3 samples"):
+        conditions.part(DECLARED, {"animal": ["dog", "cat"]}, range(1), 3)

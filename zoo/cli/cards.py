@@ -1,30 +1,12 @@
-"""The commands about cards: list them, show one, make images with one."""
+"""The commands that tell about cards: list them, show one."""
 
-import sys
-from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from zoo.cli.given import (
-    PICTURE,
-    BatchSize,
-    Card,
-    Columns,
-    Conditions,
-    Device,
-    Dtype,
-    Force,
-    Json,
-    Key,
-    open_model,
-)
+from zoo.cli.given import Card, Json
 from zoo.cli.terminal import print_json
-from zoo.errors import InputError
-
-if TYPE_CHECKING:
-    from zoo.images.batch import Images
 
 
 def list_(
@@ -108,91 +90,3 @@ def _show_card(folder: Path, as_json: bool) -> None:
         | said
         | (facts.model_dump(mode="json") if facts else {})
     )
-
-
-def sample(
-    ctx: typer.Context,
-    name: Card,
-    n: Annotated[int, typer.Option("-n", metavar="N", help="Make N images.")] = 16,
-    out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help=f"{PICTURE} By default a grid in NAME-seedSEED.png.")
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="The same seed makes the same images. By default zoo draws a new seed."),
-    ] = None,
-    start: Annotated[int, typer.Option(metavar="N", help="Leave out the first N images of this seed.")] = 0,
-    batch_size: BatchSize = 64,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    columns: Columns = None,
-    force: Force = False,
-    key: Key = None,
-    setting: Conditions = None,
-) -> None:
-    """Make new images with a card.
-
-    Conditions say what you want. Give them by name, after the card: --label 7 or --Blond_Hair true. 'zoo info' shows
-    the conditions of a card.
-    """
-    model, given = open_model(ctx, name, ctx.args, setting, device=device, dtype=dtype, key=key)
-    from zoo.model import fresh_seed
-
-    seed = fresh_seed(seed)
-    out = out or Path(f"{model.name}-seed{seed}.png")
-    _check_out(out, force, range(start, start + n))
-    bar = sys.stdout.isatty()
-    _save(model.sample(n, seed=seed, start=start, batch_size=batch_size, progress=bar, **given), out, columns)
-
-
-def translate(
-    ctx: typer.Context,
-    name: Card,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="One or more PNG, JPEG or WebP files.")],
-    out: Annotated[Path, typer.Option(metavar="PATH", help=PICTURE)],
-    prepared: Annotated[
-        bool,
-        typer.Option("--prepared", help="The images are the model's input already: do not apply the card's filter."),
-    ] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the model's noise, if the model draws any.")] = 0,
-    batch_size: BatchSize = 64,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    columns: Columns = None,
-    force: Force = False,
-    key: Key = None,
-    setting: Conditions = None,
-) -> None:
-    """Translate images with a card, for instance black hair into blond.
-
-    Conditions say what you want. Give them by name, after the images: --Blond_Hair true. 'zoo info' shows the
-    conditions of a card.
-    """
-    files = [*takewhile(lambda word: not word.startswith("--"), images)]
-    if not files:
-        ctx.fail(f"Give at least one image, before the conditions: zoo translate {name} photo.jpg --out {out}")
-    model, given = open_model(ctx, name, images[len(files) :], setting, device=device, dtype=dtype, key=key)
-    _check_out(out, force, range(len(files)))
-    _save(model.translate(files, prepared=prepared, seed=seed, batch_size=batch_size, **given), out, columns)
-
-
-def _check_out(out: Path, force: bool, numbers: range) -> None:
-    """InputError, before any work is done, if `out` cannot be written or would overwrite a file."""
-    from zoo.images.write import SUFFIXES
-
-    if not out.suffix or out.is_dir():
-        taken = [path for path in out.glob("*.png") if path.stem.isdecimal() and int(path.stem) in numbers]
-    elif out.suffix.lower() in SUFFIXES:
-        taken = [out] if out.exists() else []
-    else:
-        raise InputError(
-            f"{out}: cannot write {out.suffix!r} files",
-            f"Give --out a file that ends in {', '.join(SUFFIXES)}, or a folder.",
-        )
-    if taken and not force:
-        raise InputError(f"{min(taken)} exists already", "Give another --out, or give --force to overwrite it.")
-
-
-def _save(images: "Images", out: Path, columns: int | None) -> None:
-    images.save(out, columns=columns)
-    typer.echo(f"wrote {out}: {len(images)} image{'s' * (len(images) != 1)}, seed {images.info['seed']}")

@@ -18,11 +18,13 @@ CONDITIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 CARD = "NAME_OR_FOLDER"
 CARD_HELP = "A card: its name in 'zoo list', its folder, or org/name on the Hub."
-PICTURE = "Write a grid to this .png, .jpg or .webp file, or one PNG file per image to this folder."
+PICTURES = "Write a grid to a .png, .jpg or .webp file, or each image to a folder, a .zip or a .npz file."
+TABLE = "Write to this .csv or .npy file. By default zoo prints CSV."
 
 Card = Annotated[str, typer.Argument(metavar=CARD, help=CARD_HELP)]
 OneCard = Annotated[str | None, typer.Argument(metavar=CARD, help=CARD_HELP)]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")]
+Skip = Annotated[bool, typer.Option("--skip-existing", help="Make only the files that are not in the folder yet.")]
 Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="Device to compute on: cpu, cuda, cuda:1, mps, or auto for the best one.")
 ]
@@ -83,10 +85,10 @@ def read_overrides(setting: Sequence[str] | None) -> dict[str, Any]:
 
 
 def read_pairs(given: Sequence[str] | None, option: str = "--set") -> Pairs:
-    """`key=value` of each --set or --column; a hyphen in a key is an underscore."""
+    """`key=value` of each --set, --column or --source; a hyphen in a key is an underscore."""
     for item in given or ():
         if item.find("=") < 1:
-            like = {"--set": "lr=0.0001", "--column": "image=img"}[option]
+            like = {"--set": "lr=0.0001", "--column": "image=img", "--source": "label=3"}[option]
             raise typer.BadParameter(f"{item!r} is not KEY=VALUE. For example: {option} {like}", param_hint=option)
     return [(key.replace("-", "_"), text) for key, _, text in (item.partition("=") for item in given or ())]
 
@@ -127,7 +129,7 @@ def _extra(ctx: typer.Context, name: str, words: Sequence[str]) -> Pairs:
 
 def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) -> dict[str, Any]:
     """Conditions with their values read. A misspelt option is a usage error; the model checks the values."""
-    from zoo.family.conditions import Categorical, Flags
+    from zoo.family.conditions import Flags
 
     declared = model.conditions
     known = {name: kind.text() for name, kind in declared.items()}
@@ -142,14 +144,20 @@ def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) ->
             ctx.fail(f"zoo {ctx.info_name} has no option {option}, and {model.name} takes {takes}.{hint}")
         if not text:
             ctx.fail(f"The condition --{key} needs a value, {known[key]}.")
-    values = {}
-    for key, text in pairs:
+    for key, _ in pairs:
         if key not in known and any(key == param.name for param in ctx.command.params):
             ctx.fail(f"{key!r} is no condition but an option. Give it without --set: --{key.replace('_', '-')} VALUE")
-        kind = declared.get(key)
-        # A class called "7" is that class, wherever it stands in the list.
-        values[key] = text if isinstance(kind, Categorical) and text in kind.names else _value(text)
-    return values
+    return read_values(model, pairs)
+
+
+def read_values(model: "Model", pairs: Pairs) -> dict[str, Any]:
+    """Conditions with their values read. A class called "7" is that class, wherever it stands in the list."""
+    from zoo.family.conditions import Categorical
+
+    def read(kind: object, text: str) -> Any:
+        return text if isinstance(kind, Categorical) and text in kind.names else _value(text)
+
+    return {key: read(model.conditions.get(key), text) for key, text in pairs}
 
 
 def _value(text: str) -> Any:

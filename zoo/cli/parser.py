@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo._version import __version__
-from zoo.cli import cards, families, figures, importing, publish, train
+from zoo.cli import cards, demo, families, figures, importing, pictures, publish, sample, train
 from zoo.cli.given import CONDITIONS
+from zoo.cli.jobs import JOBS
 from zoo.errors import ZooError
 
 
@@ -36,6 +37,20 @@ class Commands(TyperGroup):
             typer.echo(f"Interrupted.{resume}", err=True)
             raise typer.Exit(130) from None
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A line for each command. Those that not every card can do are only named, so that all fit a screen."""
+        rows, named = [], []
+        for name in self.list_commands(ctx):
+            command = self.commands[name]
+            if isinstance(command, OfCards):
+                named.append(name)
+            else:
+                rows.append((name, command.get_short_help_str(100)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+        with formatter.section("Commands that some cards can do, as 'zoo info' says"):
+            formatter.write_text(", ".join(named))
+
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _show_examples(str(self.epilog), formatter)
 
@@ -45,6 +60,10 @@ class Command(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _show_examples(str(self.epilog), formatter)
+
+
+class OfCards(Command):
+    """A command that not every card can do."""
 
 
 class Light(Command):
@@ -122,8 +141,10 @@ def _add(
 
 _add(cards.list_, "zoo list --family dcgan", name="list", cls=Light)
 _add(cards.info, "zoo info dcgan-celeba")
-_add(cards.sample, "zoo sample cvae-mnist --label 7 -n 16 --out sevens.png", context=CONDITIONS)
-_add(cards.translate, "zoo translate cyclegan-celeba-blond photo.jpg --out blond.png", context=CONDITIONS)
+_add(sample.sample, "zoo sample cvae-mnist --label 7 -n 16 --out sevens.png", context=CONDITIONS)
+for job in JOBS:
+    _add(pictures.command(job), job.example, name=job.name, cls=OfCards, context=CONDITIONS)
+_add(demo.demo, "zoo demo infogan-mnist")
 _add(families.plugins, "zoo plugins")
 _add(families.new, "zoo new my-model --image-size 64")
 _add(families.check, "zoo check vae")

@@ -146,6 +146,25 @@ def tensors(declared: Mapping[str, Condition], given: Mapping[str, Any], n: int)
     return {key: kind.tensor(key, values[key], n) if key in values else None for key, kind in declared.items()}
 
 
+def part(declared: Mapping[str, Condition], given: Mapping[str, Any], rows: range, n: int) -> dict[str, Any]:
+    """The given values for some of n samples. A value for each sample is cut to those rows; one value stays one value.
+
+    InputError for a sequence that has not n values.
+    """
+
+    def cut(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {flag: cut(flag, item) for flag, item in value.items()}
+        value, kind = value.tolist() if hasattr(value, "tolist") else value, declared.get(name)
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return value
+        if isinstance(kind, Continuous) and kind.size > 1 and not (value and isinstance(value[0], Sequence)):
+            return value  # the numbers of one sample
+        return _rows(name, value, n)[rows.start : rows.stop]
+
+    return {name: cut(name, value) for name, value in given.items()}
+
+
 def _with_flag(key: str, flags: object, name: str, value: object) -> object:
     """The mapping of flags with one more, which was given by its own name. What is no mapping is refused later."""
     if not isinstance(flags, Mapping):
