@@ -32,7 +32,7 @@ FLOORS = (
     {"model"},
     {"training"},
     {"evaluation", "testing"},
-    {"publishing", "pytest_plugin", "demo"},
+    {"importing", "publishing", "pytest_plugin", "demo"},
     {"zoo"},  # the public surface; only the command line stands on it
     {"cli"},
     {"__main__"},
@@ -40,7 +40,7 @@ FLOORS = (
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 # In a folder a file imports only from those that stand before it.
 INSIDE = {
-    "family": ("conditions", "config", "fields", "spec", "hookspecs", "guard", "registry"),
+    "family": ("conditions", "config", "fields", "converter", "spec", "hookspecs", "guard", "registry"),
     "card": ("names", "config", "made", "weights", "facts"),
     "data": (
         "cache",
@@ -105,6 +105,7 @@ INSIDE = {
         "train",
         "figures",
         "publish",
+        "importing",
         "demo",
         "parser",
     ),
@@ -120,6 +121,7 @@ LIGHT = {
         "values.py",
         "card/names.py",
         "family/conditions.py",
+        "family/converter.py",
         "family/spec.py",
         "family/hookspecs.py",
         "family/guard.py",
@@ -143,8 +145,13 @@ RUNNERS_OF_CODE = {
     "importlib.import_module",
 }
 OPTIONS = {"trust_remote_code", "allow_pickle", "weights_only"}
-# Only here is a name turned into a module: import strings of installed plugins, and the lazy public names.
-MAY_IMPORT_BY_NAME = {ROOT / "zoo" / "family" / "registry.py", ROOT / "zoo" / "__init__.py"}
+# What only these files do: turn a name into a module, for installed plugins and for the lazy public names; and read a
+# checkpoint of others, as tensors alone.
+ALLOWED = {
+    ROOT / "zoo" / "family" / "registry.py": {"importlib.import_module"},
+    ROOT / "zoo" / "__init__.py": {"importlib.import_module"},
+    ROOT / "zoo" / "importing.py": {"torch.load", "weights_only"},
+}
 
 
 def tree(path: Path) -> ast.Module:
@@ -391,8 +398,14 @@ def test_what_a_family_declares_needs_only_zoo_and_the_standard_library(path: Pa
 
 @pytest.mark.parametrize("path", CORE + FAMILIES, ids=label)
 def test_nothing_turns_data_into_code(path: Path) -> None:
-    allowed = {"importlib.import_module"} if path in MAY_IMPORT_BY_NAME else set()
-    assert set(faults(tree(path))) <= allowed
+    assert set(faults(tree(path))) <= ALLOWED.get(path, set())
+
+
+@pytest.mark.parametrize("path", CORE + FAMILIES, ids=label)
+def test_a_checkpoint_is_read_as_tensors_alone(path: Path) -> None:
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    for call in [call for call in calls if ast.unparse(call.func) == "torch.load"]:
+        assert {word.arg: ast.unparse(word.value) for word in call.keywords}["weights_only"] == "True"
 
 
 @pytest.mark.parametrize(

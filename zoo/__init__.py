@@ -22,6 +22,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.family.conditions import Categorical, Continuous, Flags
+from zoo.family.converter import Conversion, Converter
 from zoo.family.hookspecs import hookimpl
 from zoo.family.spec import API_VERSION, ModelSpec, Preparation, Recipe
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from zoo.family.fields import Weight as Weight
     from zoo.family.fields import Width as Width
     from zoo.images.batch import Images as Images
+    from zoo.importing import import_card as import_card
     from zoo.init import normal_weights as normal_weights
     from zoo.losses import log_loss_fake as log_loss_fake
     from zoo.losses import log_loss_real as log_loss_real
@@ -64,6 +66,7 @@ LAZY = {
     "train_all": "zoo.training.budget",
     "evaluate": "zoo.evaluation.figures",
     "Images": "zoo.images.batch",
+    "import_card": "zoo.importing",
     "Model": "zoo.model",
     "load": "zoo.model",
     "AnyNoise": "zoo.noise",
@@ -121,6 +124,8 @@ __all__ = [
     "Config",
     "ConfigError",
     "Continuous",
+    "Conversion",
+    "Converter",
     "DataError",
     "Flags",
     "FormatError",
@@ -153,6 +158,7 @@ __all__ = [
     "evaluate",
     "finish",
     "hookimpl",
+    "import_card",
     "list_models",
     "load",
     "log_loss_fake",

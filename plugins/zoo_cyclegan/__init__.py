@@ -27,6 +27,20 @@ def zoo_models() -> list[zoo.ModelSpec]:
             tiny={"image_size": 16, "width": 4, "blocks": 1},
             # A pool so small that it is full after two tiny batches, and gives old images from then on.
             tiny_train={"patch_layers": 1, "patch_width": 4, "pool": 10},
+            imports=(
+                zoo.Converter(
+                    name="pytorch-CycleGAN",
+                    code="https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix",
+                    convert="zoo_cyclegan.imports:convert",
+                    parts=("G", "F"),
+                ),
+                zoo.Converter(
+                    name="PyTorch-GAN-CycleGAN",
+                    code="https://github.com/eriklindernoren/PyTorch-GAN",
+                    convert="zoo_cyclegan.imports:convert_repeated",
+                    parts=("G", "F"),
+                ),
+            ),
             recipes=(
                 zoo.Recipe(
                     name="cyclegan-celeba-blond",

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import zoo
 
+Norm = Literal["instance", "instance-affine", "batch"]
+
 
 class CycleGAN(nn.Module):
     """The published part: both generators, since each direction is of use."""
@@ -30,6 +32,13 @@ class CycleGAN(nn.Module):
         upsampling: Literal["transposed", "nearest"] = "transposed"
         """Transposed convolutions as in the paper; or `nearest`, which repeats pixels, then convolves, and makes no
         checkerboard patterns."""
+        norm: Norm = "instance"
+        """Instance norms without weights as in the paper; or with learnt gains and biases; or batch norms that use
+        running statistics. The last two are for weights that were trained so elsewhere."""
+        biases: bool = False
+        """Whether all convolutions have biases. If not, only the last one has them."""
+        directions: Literal["both", "forward"] = "both"
+        """`forward` is for weights of G alone, trained elsewhere: there is no F, and no condition `to`."""
         domains: tuple[
             Annotated[str, Field(pattern=r"^\w{1,32}$")],
             Annotated[str, Field(pattern=r"^\w{1,32}$")],
@@ -39,16 +48,19 @@ class CycleGAN(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.conditions = {"to": zoo.Categorical(config.domains)}
-        self.G, self.F = Generator(config), Generator(config)
+        self.G = Generator(config)
+        self.F = Generator(config) if config.directions == "both" else None
+        self.conditions = {"to": zoo.Categorical(config.domains)} if self.F is not None else {}
 
     def translate(self, x: Tensor, noise: zoo.AnyNoise | None = None, *, to: Tensor | None = None) -> Tensor:
         """Translate images (n, c, h, w) in [0, 1] into the domain `to`, (n,) of 0 = X and 1 = Y; without it, into Y.
 
         Nothing is random: `noise` is not used.
         """
-        to = torch.ones(len(x), dtype=torch.int64, device=x.device) if to is None else to
         x = 2 * x - 1
+        if self.F is None:
+            return (self.G(x) + 1) / 2
+        to = torch.ones(len(x), dtype=torch.int64, device=x.device) if to is None else to
         y = torch.empty_like(x)
         for domain, net in enumerate((self.F, self.G)):
             rows = (to == domain).nonzero().squeeze(1)
@@ -64,12 +76,13 @@ class Generator(nn.Module):
     def __init__(self, config: CycleGAN.Config) -> None:
         super().__init__()
         w, c = config.width, config.channels
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), convolution(c, w, 7), norm(w), nn.ReLU()]
+        kind, bias = config.norm, config.biases
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), convolution(c, w, 7, bias=bias), norm(w, kind), nn.ReLU()]
         for narrow, wide in pairwise((w, 2 * w, 4 * w)):
-            layers += [convolution(narrow, wide, 3, stride=2, padding=1), norm(wide), nn.ReLU()]
-        layers += [Residual(4 * w) for _ in range(config.blocks)]
+            layers += [convolution(narrow, wide, 3, stride=2, padding=1, bias=bias), norm(wide, kind), nn.ReLU()]
+        layers += [Residual(4 * w, kind, bias) for _ in range(config.blocks)]
         for wide, narrow in pairwise((4 * w, 2 * w, w)):
-            layers += [upsample(wide, narrow, config.upsampling), norm(narrow), nn.ReLU()]
+            layers += [upsample(wide, narrow, config.upsampling, bias), norm(narrow, kind), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(w, c, 7), nn.Tanh())
         self.apply(zoo.normal_weights)
 
@@ -80,16 +93,16 @@ class Generator(nn.Module):
 class Residual(nn.Module):
     """x + f(x) with two 3x3 convolutions in f, and nothing after the sum."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kind: Norm = "instance", bias: bool = False) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReflectionPad2d(1),
-            convolution(width, width, 3),
-            norm(width),
+            convolution(width, width, 3, bias=bias),
+            norm(width, kind),
             nn.ReLU(),
             nn.ReflectionPad2d(1),
-            convolution(width, width, 3),
-            norm(width),
+            convolution(width, width, 3, bias=bias),
+            norm(width, kind),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,18 +130,20 @@ class PatchDiscriminator(nn.Module):
         return self.layers(x)
 
 
-def convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
-    """A convolution without a bias, since the norm after it would cancel that."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+def convolution(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = False
+) -> nn.Module:
+    """A convolution, by default without a bias, since the norm after it would cancel that."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
 
 
-def upsample(inputs: int, outputs: int, how: str) -> nn.Module:
+def upsample(inputs: int, outputs: int, how: str, bias: bool = False) -> nn.Module:
     """Doubles the side exactly."""
     if how == "nearest":
-        return nn.Sequential(nn.Upsample(scale_factor=2), convolution(inputs, outputs, 3, padding=1))
-    return nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=False)
+        return nn.Sequential(nn.Upsample(scale_factor=2), convolution(inputs, outputs, 3, padding=1, bias=bias))
+    return nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=bias)
 
 
-def norm(width: int) -> nn.Module:
-    """Give each feature map of each image mean 0 and variance 1, in training and in use. It has no weights."""
-    return nn.InstanceNorm2d(width)
+def norm(width: int, kind: Norm = "instance") -> nn.Module:
+    """By default it gives each feature map of each image mean 0 and variance 1, in training and in use."""
+    return nn.BatchNorm2d(width) if kind == "batch" else nn.InstanceNorm2d(width, affine=kind == "instance-affine")

@@ -34,6 +34,11 @@ def train(
     to D again. patch_layers: how many layers of D halve the side; with 3, it scores patches of 70x70. patch_width:
     feature maps of D's first layer.
     """
+    if model.F is None or model.config.norm == "batch":
+        raise zoo.ConfigError(
+            "directions='forward' and norm='batch' are for weights that were trained elsewhere",
+            "Leave them out: the loop trains both directions, with norms of single images.",
+        )
     config, smallest = model.config, 2 ** (patch_layers + 2)
     if config.image_size < smallest:
         raise zoo.ConfigError(

@@ -25,6 +25,13 @@ def zoo_models() -> list[zoo.ModelSpec]:
             batch="images",
             tiny={"image_size": 16, "width": 4, "latent_dim": 8},
             tiny_train={"augmentation": "color,translation,cutout"},
+            imports=(
+                zoo.Converter(
+                    name="pytorch-dcgan",
+                    code="https://github.com/pytorch/examples/tree/main/dcgan",
+                    convert="zoo_dcgan.imports:convert",
+                ),
+            ),
             recipes=(
                 zoo.Recipe(
                     name="dcgan-celeba",

@@ -25,6 +25,10 @@ class DCGAN(nn.Module):
         kernel: Literal[4, 5] = 5
         """Side of the kernels: 5 in the paper; 4, a multiple of the stride, in popular ports: it is faster, and makes
         fewer checkerboard patterns."""
+        latent: Literal["uniform", "normal"] = "uniform"
+        """What z is drawn from: U(-1, 1) as in the paper; N(0, 1) in popular ports."""
+        output_bias: bool = True
+        """Whether G's last layer has biases, one for each channel. In popular ports it has none."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -40,15 +44,16 @@ class DCGAN(nn.Module):
         layers: list[nn.Module] = []
         for wide, narrow in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
             layers += [up(wide, narrow, config.kernel), nn.BatchNorm2d(narrow), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, up(widths[0], config.channels, config.kernel, bias=True), nn.Tanh())
+        output = up(widths[0], config.channels, config.kernel, bias=config.output_bias)
+        self.layers = nn.Sequential(*layers, output, nn.Tanh())
         self.apply(zoo.normal_weights)
 
     def forward(self, z: Tensor) -> Tensor:
-        """G(z): (n, latent_dim) in [-1, 1] -> (n, c, h, w) in (-1, 1)."""
+        """G(z): (n, latent_dim), as `draw_latent` draws it -> (n, c, h, w) in (-1, 1)."""
         return self.layers(self.project(z))
 
     def sample(self, noise: zoo.Noise) -> Tensor:
-        """Images (n, c, h, w) in [0, 1] from z ~ U(-1, 1), section 4."""
+        """Images (n, c, h, w) in [0, 1] from z of the config's distribution."""
         return (self(draw_latent(self.config, noise)) + 1) / 2
 
 
@@ -86,5 +91,7 @@ def down(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Modul
 
 
 def draw_latent(config: DCGAN.Config, noise: zoo.AnyNoise) -> Tensor:
-    """z ~ U(-1, 1), (n, latent_dim), section 4."""
+    """z, (n, latent_dim): from U(-1, 1) as in section 4, or from N(0, 1)."""
+    if config.latent == "normal":
+        return noise.normal(config.latent_dim)
     return 2 * noise.uniform(config.latent_dim) - 1

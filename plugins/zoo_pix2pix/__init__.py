@@ -26,6 +26,13 @@ def zoo_models() -> list[zoo.ModelSpec]:
             tiny={"image_size": 16, "width": 4},
             tiny_train={"patch_layers": 1, "patch_width": 4},
             filters={"edges": "zoo_pix2pix.edges:edges"},
+            imports=(
+                zoo.Converter(
+                    name="pytorch-pix2pix",
+                    code="https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix",
+                    convert="zoo_pix2pix.imports:convert",
+                ),
+            ),
             recipes=(
                 zoo.Recipe(
                     name="pix2pix-edges2celeba",

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 
 import zoo
 
-DROPPED = 3
-"""Number of decoder blocks with dropout, from the innermost one on, as in the authors' code."""
+Norm = Literal["instance-affine", "instance", "batch"]
 
 
 class Pix2Pix(nn.Module):
     """The published part: the generator G.
 
-    Its norms are instance norms with learnt gains and biases, without running statistics. The paper has batch norm with
-    the statistics of the batch in use, and tests with batch size 1 (section 3.3). That is the same for one image, but
-    here no result depends on the other images of a batch.
+    By default its norms are instance norms with learnt gains and biases, without running statistics. The paper has
+    batch norm with the statistics of the batch in use, and tests with batch size 1 (section 3.3). That is the same for
+    one image, but here no result depends on the other images of a batch.
     """
 
     class Config(zoo.Config):
@@ -33,19 +32,29 @@ class Pix2Pix(nn.Module):
         out_channels: Annotated[int, Field(ge=1, le=16)] = 3
         width: zoo.Width = 64
         """Feature maps of the layer next to the image. Each layer further inside has twice as many, up to 8 times."""
+        norm: Norm = "instance-affine"
+        """Instance norms with learnt gains and biases; or without them; or batch norms that use running statistics,
+        for weights that were trained so elsewhere."""
+        biases: bool = False
+        """Whether all convolutions have biases. If not, only the last one has them."""
+        dropped: Annotated[tuple[Annotated[int, Field(ge=0, le=7)], ...], Field(max_length=8)] = (0, 1, 2)
+        """Decoder blocks with dropout, counted from the innermost one, 0. The default is that of the authors' code."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         widths = [config.width * min(2**i, 8) for i in range(config.image_size.bit_length() - 1)]
         # The first layer has no norm, nor has the innermost one: a norm of its single pixel would leave only the bias.
-        encoder = [nn.Sequential(down(config.in_channels, widths[0]))]
+        encoder = [nn.Sequential(down(config.in_channels, widths[0], config.biases))]
         for narrow, wide in pairwise(widths[:-1]):
-            encoder.append(nn.Sequential(nn.LeakyReLU(0.2), down(narrow, wide), norm(wide)))
-        encoder.append(nn.Sequential(nn.LeakyReLU(0.2), down(widths[-2], widths[-1])))
-        decoder = [nn.Sequential(nn.ReLU(), up(widths[-1], widths[-2]), norm(widths[-2]))]
-        for wide, narrow in pairwise(widths[-2::-1]):
-            decoder.append(nn.Sequential(nn.ReLU(), up(2 * wide, narrow), norm(narrow)))
+            convolution = down(narrow, wide, config.biases)
+            encoder.append(nn.Sequential(nn.LeakyReLU(0.2), convolution, norm(wide, config.norm)))
+        encoder.append(nn.Sequential(nn.LeakyReLU(0.2), down(widths[-2], widths[-1], config.biases)))
+        decoder: list[nn.Sequential] = []
+        for wide, narrow in pairwise(reversed(widths)):
+            # All but the innermost one are given the skip too.
+            convolution = up(2 * wide if decoder else wide, narrow, config.biases)
+            decoder.append(nn.Sequential(nn.ReLU(), convolution, norm(narrow, config.norm)))
         decoder.append(nn.Sequential(nn.ReLU(), up(2 * widths[0], config.out_channels, bias=True), nn.Tanh()))
         self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
         self.apply(zoo.normal_weights)
@@ -63,7 +72,7 @@ class Pix2Pix(nn.Module):
         skips.pop()
         for number, layer in enumerate(self.decoder):
             x = layer(x)
-            if noise is not None and number < DROPPED:
+            if noise is not None and number in self.config.dropped:
                 x = dropout(x, noise)
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
@@ -105,9 +114,10 @@ class PatchDiscriminator(nn.Module):
         return self.layers(torch.cat([x, y], dim=1))
 
 
-def down(inputs: int, outputs: int) -> nn.Module:
-    """Halves the side. It has no bias: a norm would cancel it, and the authors' code keeps the other biases at 0."""
-    return nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
+def down(inputs: int, outputs: int, bias: bool = False) -> nn.Module:
+    """Halves the side. By default it has no bias: a norm would cancel it, and the authors' code keeps the others at
+    0."""
+    return nn.Conv2d(inputs, outputs, 4, 2, 1, bias=bias)
 
 
 def up(inputs: int, outputs: int, bias: bool = False) -> nn.Module:
@@ -115,8 +125,8 @@ def up(inputs: int, outputs: int, bias: bool = False) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
 
 
-def norm(width: int) -> nn.Module:
-    return nn.InstanceNorm2d(width, affine=True)
+def norm(width: int, kind: Norm) -> nn.Module:
+    return nn.BatchNorm2d(width) if kind == "batch" else nn.InstanceNorm2d(width, affine=kind == "instance-affine")
 
 
 def dropout(x: Tensor, noise: zoo.AnyNoise) -> Tensor:

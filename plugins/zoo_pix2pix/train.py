@@ -29,6 +29,11 @@ def train(
     weight of the L1 term (equation 4). patch_layers: how many layers of D halve the side; with 3, it scores patches of
     70x70 (section 4.4). patch_width: feature maps of D's first layer.
     """
+    if model.config.norm == "batch":
+        raise zoo.ConfigError(
+            "norm='batch' is for weights that were trained elsewhere",
+            "Give norm='instance-affine': for batches of one image, as in the paper, it is the same in training.",
+        )
     config, smallest = model.config, 2 ** (patch_layers + 2)
     if config.image_size < smallest:
         raise zoo.ConfigError(

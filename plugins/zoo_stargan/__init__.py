@@ -29,6 +29,16 @@ def zoo_models() -> list[zoo.ModelSpec]:
             evaluation="zoo_stargan.evaluate:evaluate",
             tiny={"image_size": 16, "width": 4, "blocks": 1, "classifier_width": 4, "exclusive": list(HAIR)},
             tiny_train={"n_critic": 2, "d_width": 4, "d_layers": 3},
+            imports=(
+                zoo.Converter(
+                    name="pytorch-StarGAN",
+                    code="https://github.com/yunjey/stargan",
+                    convert="zoo_stargan.imports:convert",
+                    parts=("G", "D"),
+                    needed=2,
+                    asks={"names": list(ATTRIBUTES)},
+                ),
+            ),
             recipes=(
                 zoo.Recipe(
                     name="stargan-celeba",

@@ -4,6 +4,7 @@ One generator G(x, c) serves all domains. It sees the image and the target attri
 (section 3.1). One discriminator D has two heads, one for real or fake and one for the attributes. No pairs are needed.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -19,8 +20,8 @@ Names = Annotated[tuple[Name, ...], Field(max_length=40)]
 class StarGAN(nn.Module):
     """The published part: the generator G, and a small classifier C that tells which attributes an image has.
 
-    C is a net of its own, not D's class head. D's trunk is five times as large as G, and is also trained as a critic. C
-    is trained on real images only.
+    By default C is a net of its own, not D's class head. D's trunk is five times as large as G, and is also trained as
+    a critic. C is trained on real images only.
     """
 
     class Config(zoo.Config):
@@ -33,8 +34,13 @@ class StarGAN(nn.Module):
         upsampling: Literal["transposed", "nearest"] = "transposed"
         """Transposed convolutions as in the paper; or `nearest`, which repeats pixels, then convolves, and makes no
         checkerboard patterns."""
+        classifier: Literal["small", "critic"] = "small"
+        """C: a small net of its own; or `critic`, a copy of D's trunk with its class head, for weights that were
+        trained so elsewhere."""
         classifier_width: Annotated[int, Field(ge=1, le=128)] = 32
-        """Feature maps of C's first layer. Each of its four layers has twice as many as the one before."""
+        """Feature maps of C's first layer. Each layer has twice as many as the one before."""
+        classifier_layers: Annotated[int, Field(ge=1, le=6)] = 4
+        """Layers of C. Each halves the side."""
         names: Annotated[Names, Field(min_length=1)] = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
         """The attributes, in the order of the data's columns."""
         exclusive: Names = ()
@@ -47,10 +53,12 @@ class StarGAN(nn.Module):
         super().__init__()
         if unknown := set(config.exclusive) - set(config.names):
             raise ValueError(f"exclusive has {sorted(unknown)}, but names does not have them")
+        if config.image_size < 2**config.classifier_layers:
+            raise ValueError(f"image_size {config.image_size} cannot be halved {config.classifier_layers} times")
         self.config = config
         self.conditions = {"attributes": zoo.Flags(config.names)}
         self.generator = Generator(config)
-        self.classifier = classifier(config)
+        self.classifier = {"small": classifier, "critic": critic}[config.classifier](config)
         group = torch.tensor([name in config.exclusive for name in config.names])
         self.register_buffer("exclusive", group, persistent=False)
 
@@ -131,14 +139,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: StarGAN.Config, width: int = 64, layers: int = 6) -> None:
         super().__init__()
-        trunk: list[nn.Module] = []
-        inputs = config.channels
-        for i in range(layers):
-            trunk += [nn.Conv2d(inputs, width * 2**i, 4, 2, 1), nn.LeakyReLU(0.01)]
-            inputs = width * 2**i
-        self.trunk = nn.Sequential(*trunk)
-        self.src = nn.Conv2d(inputs, 1, 3, 1, 1, bias=False)
-        self.cls = nn.Conv2d(inputs, len(config.names), config.image_size // 2**layers, bias=False)
+        self.trunk = nn.Sequential(*trunk(config, width, layers))
+        self.src = nn.Conv2d(width * 2 ** (layers - 1), 1, 3, 1, 1, bias=False)
+        self.cls = class_head(config, width, layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.trunk(x)
@@ -149,10 +152,29 @@ def classifier(config: StarGAN.Config) -> nn.Sequential:
     """C: images (n, c, h, w) in [-1, 1] -> logits (n, k). It is not in the paper. Each norm is over one whole image."""
     layers: list[nn.Module] = []
     inputs, width = config.channels, config.classifier_width
-    for i in range(4):
+    for i in range(config.classifier_layers):
         layers += [nn.Conv2d(inputs, width * 2**i, 4, 2, 1), nn.GroupNorm(1, width * 2**i), nn.ReLU()]
         inputs = width * 2**i
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * (config.image_size // 16) ** 2, len(config.names)))
+    features = inputs * (config.image_size // 2**config.classifier_layers) ** 2
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, len(config.names)))
+
+
+def critic(config: StarGAN.Config) -> nn.Sequential:
+    """C as D's trunk and class head: images (n, c, h, w) in [-1, 1] -> logits (n, k)."""
+    width, layers = config.classifier_width, config.classifier_layers
+    return nn.Sequential(*trunk(config, width, layers), class_head(config, width, layers), nn.Flatten())
+
+
+def trunk(config: StarGAN.Config, width: int, layers: int) -> list[nn.Module]:
+    """D without its heads: each layer halves the side and doubles the feature maps."""
+    widths = [config.channels, *(width * 2**i for i in range(layers))]
+    pairs = ((nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.01)) for inputs, outputs in pairwise(widths))
+    return [layer for pair in pairs for layer in pair]
+
+
+def class_head(config: StarGAN.Config, width: int, layers: int) -> nn.Module:
+    """D's feature maps -> logits (n, k, 1, 1)."""
+    return nn.Conv2d(width * 2 ** (layers - 1), len(config.names), config.image_size // 2**layers, bias=False)
 
 
 def upsample(inputs: int, outputs: int, how: str) -> list[nn.Module]:

@@ -481,3 +481,24 @@ def test_the_judge_says_whether_a_translation_arrived_and_what_it_kept() -> None
 
 def test_without_a_judge_nothing_is_judged() -> None:
     assert not [name for name in measures(bench(tiny())) if name.startswith(("arrived", "kept"))]
+
+
+# What is for weights that were trained elsewhere.
+
+
+@pytest.mark.parametrize("config", [{"directions": "forward"}, {"norm": "batch"}])
+def test_what_is_for_weights_of_others_is_not_trained(tmp_path: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(zoo.ConfigError, match="trained elsewhere"):
+        train(tiny(**config), None, Recorder(tmp_path, NETS), **SMALL_D)
+
+
+def test_one_direction_takes_no_condition_and_has_no_figure_of_a_cycle() -> None:
+    model = tiny(directions="forward")
+    assert model.conditions == {}
+    assert not [key for key in model.state_dict() if key.startswith("F.")]
+    bench = SimpleNamespace(
+        model=SimpleNamespace(module=model),
+        test=SimpleNamespace(labels=torch.tensor([0, 1])),
+        images=lambda _: pictures(2),
+    )
+    assert evaluate(bench) == []

@@ -11,7 +11,7 @@ import torch
 from recording import Recorder
 from torch import Tensor, nn
 from zoo_pix2pix.edges import edges
-from zoo_pix2pix.model import DROPPED, PatchDiscriminator, Pix2Pix, dropout
+from zoo_pix2pix.model import PatchDiscriminator, Pix2Pix, dropout
 from zoo_pix2pix.train import l1_distance, train
 
 import zoo
@@ -189,7 +189,6 @@ class Counting(zoo.Noise):
 def test_the_three_innermost_decoder_layers_drop_features_one_by_one() -> None:
     noise = Counting(0, 0, 2)
     tiny(image_size=32).translate(pictures(2, 32), noise)
-    assert DROPPED == 3
     assert noise.asked == [(32, 2, 2), (16, 4, 4), (8, 8, 8)]
 
 
@@ -498,3 +497,8 @@ def test_the_recipes_filter_is_the_one_tested_here() -> None:
     spec, recipe = registry().recipe("pix2pix-edges2celeba")
     assert recipe.preparation.filter is not None
     assert resolve(spec.filters[recipe.preparation.filter]) is edges
+
+
+def test_batch_norm_is_for_weights_of_others_and_not_trained(tmp_path: Path) -> None:
+    with pytest.raises(zoo.ConfigError, match="trained elsewhere"):
+        train(tiny(norm="batch"), None, Recorder(tmp_path), patch_layers=1)

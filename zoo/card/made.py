@@ -56,6 +56,6 @@ class Origin(Config):
     """Who trained the weights, and who distributes them."""
     file: str
     sha256: str
-    """Hash of that file."""
+    """Hash of that file; for several files, of each."""
     command: str
     """Command that made the card from the file."""

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo._version import __version__
-from zoo.cli import cards, demo, families, figures, pictures, publish, sample, train
+from zoo.cli import cards, demo, families, figures, importing, pictures, publish, sample, train
 from zoo.cli.given import CONDITIONS
 from zoo.cli.jobs import JOBS
 from zoo.errors import ZooError
@@ -160,6 +160,7 @@ _add(
 _add(train.finish, "zoo finish runs/mine --data photos")
 _add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
 _add(figures.verify, "zoo verify vae-mnist")
+_add(importing.import_, "zoo import pytorch-CycleGAN latest_net_G.pth --out zebras", name="import")
 _add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from zoo._version import DISTRIBUTION
 from zoo.errors import ConfigError, PluginError
+from zoo.family.converter import Converter
 
 API_VERSION = 1
 """Version of the contract between the core and a plugin. docs/contract.md says what each version changed."""
@@ -146,6 +147,8 @@ class ModelSpec:
     """Import string of `evaluate(bench) -> list[Metric]`: the family's measures beside those of its capabilities."""
     smallest_batch: int = 1
     """Fewest images in a batch that `train` works with. Batch norm over single values, for example, needs two."""
+    imports: tuple[Converter, ...] = ()
+    """Checkpoints of other implementations that `zoo import` makes cards of."""
     api: int = 1
     """Version of the contract that the plugin was written for. The default is the first one."""
 
@@ -167,7 +170,7 @@ def check_spec(spec: ModelSpec) -> None:
     for key in ("name", "title", "summary", "paper", "task", "module", "train", "batch"):
         value = getattr(spec, key)
         expect(isinstance(value, str) and value, f"{key} must be a text that is not empty, found {value!r}")
-    for key, kind in (("capabilities", str), ("recipes", Recipe), ("tags", str)):
+    for key, kind in (("capabilities", str), ("recipes", Recipe), ("tags", str), ("imports", Converter)):
         value = getattr(spec, key)
         good = isinstance(value, tuple | list) and all(isinstance(item, kind) for item in value)
         expect(good, f"{key} must be a tuple of {kind.__name__}, found {value!r}")
@@ -181,8 +184,11 @@ def check_spec(spec: ModelSpec) -> None:
     expect(spec.capabilities, "declares no capability")
     for capability in spec.capabilities:
         expect(capability in CAPABILITIES, f"capability {capability!r} is none of {', '.join(CAPABILITIES)}")
-    for where in filter(None, (spec.module, spec.train, spec.evaluation, *spec.filters.values())):
+    functions = (*spec.filters.values(), *(converter.convert for converter in spec.imports))
+    for where in filter(None, (spec.module, spec.train, spec.evaluation, *functions)):
         expect(IMPORT.fullmatch(where), f"{where!r} is no import string like 'package.module:attribute'")
+    for converter in spec.imports:
+        expect(1 <= converter.needed <= len(converter.parts), f"{converter.name}: no {converter.needed} of its parts")
     names = [*(recipe.name for recipe in spec.recipes), *spec.converted]
     expect(len(names) == len(set(names)), f"two recipes share a name: {names}")
     for name in spec.converted:
