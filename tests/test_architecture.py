@@ -22,10 +22,11 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 # A room, which is a folder or a file of zoo/, imports only from floors below its own, in its functions too.
 FLOORS = (
     {"_version", "errors"},
-    {"files", "devices", "extras", "noise", "schedules", "losses", "init"},
+    {"files", "devices", "extras", "latents", "noise", "schedules", "losses", "init"},
     {"family"},
     {"images", "card"},
     {"data", "hub", "scaffold"},
+    {"export"},
     {"loading"},
     {"model"},
     {"training"},
@@ -44,6 +45,7 @@ INSIDE = {
     "images": ("write", "batch", "read", "prepare"),
     "hub": ("client", "signing", "download", "upload", "places"),
     "scaffold": ("package",),
+    "export": ("draws", "graph", "engine", "examples", "folder"),
     "training": (
         "pictures",
         "average",
@@ -70,7 +72,7 @@ INSIDE = {
         "verification",
     ),
     "testing": ("case", "waits", "law", "declarations", "inference", "learning", "probability", "__init__"),
-    "cli": ("terminal", "given", "cards", "families", "train", "figures", "publish", "parser"),
+    "cli": ("terminal", "given", "cards", "families", "train", "figures", "export", "publish", "parser"),
 }
 # What `zoo.list_models()` and a misspelt name must not wait for: neither torch nor pydantic is imported there.
 LIGHT = {

@@ -11,6 +11,7 @@ from zoo.errors import (
     CapabilityError,
     ConfigError,
     DataError,
+    ExportError,
     FormatError,
     HubError,
     InputError,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from zoo.family.fields import Width as Width
     from zoo.images.batch import Images as Images
     from zoo.init import normal_weights as normal_weights
+    from zoo.latents import lerp as lerp
+    from zoo.latents import slerp as slerp
+    from zoo.latents import truncate as truncate
     from zoo.losses import log_loss_fake as log_loss_fake
     from zoo.losses import log_loss_real as log_loss_real
     from zoo.model import Model as Model
@@ -67,6 +71,9 @@ LAZY = {
     "AnyNoise": "zoo.noise",
     "FreshNoise": "zoo.noise",
     "Noise": "zoo.noise",
+    "lerp": "zoo.latents",
+    "slerp": "zoo.latents",
+    "truncate": "zoo.latents",
     "publish": "zoo.publishing",
     "train": "zoo.training.recipes",
     "OutOfTime": "zoo.training.run",
@@ -118,6 +125,7 @@ __all__ = [
     "ConfigError",
     "Continuous",
     "DataError",
+    "ExportError",
     "Flags",
     "FormatError",
     "FreshNoise",
@@ -147,13 +155,16 @@ __all__ = [
     "cosine",
     "evaluate",
     "hookimpl",
+    "lerp",
     "list_models",
     "load",
     "log_loss_fake",
     "log_loss_real",
     "normal_weights",
     "publish",
+    "slerp",
     "train",
     "train_all",
+    "truncate",
     "verify",
 ]

@@ -7,6 +7,7 @@ from zoo.errors import MissingExtraError
 
 EXTRAS = {
     "evaluate": ("datasets", "timm", "torch_fidelity", "torchmetrics"),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
     "train": ("accelerate", "datasets", "tensorboard", "timm"),
 }
 """Packages by extra, by the names they are imported by; pyproject.toml holds the same by the names they install by."""

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo._version import __version__
-from zoo.cli import cards, families, figures, publish, train
+from zoo.cli import cards, export, families, figures, publish, train
 from zoo.cli.given import CONDITIONS
 from zoo.errors import ZooError
 
@@ -128,6 +128,7 @@ _add(families.plugins, "zoo plugins")
 _add(families.new, "zoo new my-model --image-size 64")
 _add(families.check, "zoo check vae")
 _add(train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000")
+_add(export.export, "zoo export dcgan-celeba --out faces-onnx --dtype float16")
 _add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
 _add(figures.verify, "zoo verify vae-mnist")
 _add(publish.publish, "zoo publish runs/mine --to org/name --dry-run")
