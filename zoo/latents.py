@@ -25,10 +25,12 @@ def slerp(a: Tensor, b: Tensor, steps: int = 8) -> Tensor:
     lie on the straight line. InputError as in `lerp`.
     """
     t = _shares(a, b, steps)
-    angle = torch.arccos(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0).clamp(-1, 1))
+    # In float64, since the cosine of a small angle is 1 in float32.
+    one, other = a.flatten().double(), b.flatten().double()
+    angle = torch.nn.functional.cosine_similarity(one, other, 0).clamp(-1, 1).arccos()
     if angle.sin() < 1e-4:
         return lerp(a, b, steps)
-    return (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
+    return ((((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()).to(a.dtype)
 
 
 def truncate(latents: Tensor, limit: float) -> Tensor:
