@@ -1,6 +1,7 @@
 """Graphs do what the methods do: for every bundled card, in a folder that others can use, and behind the handle."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,15 @@ def test_the_description_says_what_the_card_says(faces: tuple[Path, list[Any]]) 
     assert (told["license"], told["data_terms"]) == (facts["license"], facts["data_terms"])
     assert {one.method for one in found} == {"sample", "decode"}
     assert facts["data_terms"] in (folder / "README.md").read_text()
+
+
+def test_the_python_of_the_readme_runs(
+    faces: tuple[Path, list[Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(faces[0])
+    (code,) = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), re.S)
+    exec(code, {})
+    assert capsys.readouterr().out == "(16, 3, 64, 64)\n"
 
 
 def test_weights_stored_as_float16_are_cast_in_the_graph_and_hold_no_path(faces: tuple[Path, list[Any]]) -> None:

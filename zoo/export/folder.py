@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,9 @@ def export(
         if not graphs:
             raise ExportError(f"{card.name} has no method that can be exported: {found[0].why}")
         left = {one.method: one.why for one in found if one.why}
-        text = description(card, facts, dtype, graphs, left)
+        text = description(module, card, facts, dtype, graphs, left)
         (made / DESCRIPTION).write_text(to_json(text), encoding="utf-8")
-        (made / README).write_text(readme(card, facts, dtype, found), encoding="utf-8")
+        (made / README).write_text(readme(card, facts, dtype, found, graphs), encoding="utf-8")
     return found
 
 
@@ -176,10 +176,14 @@ class Graph:
 
 
 def description(
-    card: CardConfig | CardDraft, facts: Facts | None, dtype: str, graphs: dict[str, Any], left: dict[str, str]
+    module: Any,
+    card: CardConfig | CardDraft,
+    facts: Facts | None,
+    dtype: str,
+    graphs: Mapping[str, Any],
+    left: Mapping[str, str],
 ) -> dict[str, Any]:
     """model.json: what another program needs to run the graphs."""
-    conditions = card.conditions if isinstance(card, CardConfig) else None
     return {
         "format": FORMAT,
         "name": card.name,
@@ -191,14 +195,20 @@ def description(
         "license": facts.license if facts else None,
         "data_terms": facts.data_terms if facts else None,
         "preparation": dataclasses.asdict(card.preparation),
-        "conditions": {key: dataclasses.asdict(kind) for key, kind in (conditions or {}).items()},
+        "conditions": {key: dataclasses.asdict(kind) for key, kind in declared(module).items()},
         "software": {"zoo": __version__, "torch": torch.__version__, "opset": OPSET},
         "graphs": graphs,
         "left_out": left,
     }
 
 
-def readme(card: CardConfig | CardDraft, facts: Facts | None, dtype: str, found: Sequence[Exported]) -> str:
+def readme(
+    card: CardConfig | CardDraft,
+    facts: Facts | None,
+    dtype: str,
+    found: Sequence[Exported],
+    graphs: Mapping[str, Any],
+) -> str:
     """README.md: what the folder holds, how it is used, and under which terms."""
     rows = [
         f"| `{one.file}` | {one.bytes / 1e6:.1f} MB | {one.difference:.1g} |"
@@ -224,11 +234,12 @@ def readme(card: CardConfig | CardDraft, facts: Facts | None, dtype: str, found:
         "random numbers. They are those of zoo's stream of the same number, so that a seed means the same everywhere:",
         "",
         "```python",
+        "import numpy",
         "import onnxruntime",
         "import zoo",
         "",
         "noise = zoo.Noise(0, 0, 16)  # seed 0, samples 0 to 15",
-        *_calls(found),
+        *_calls(next(iter(graphs.values()))),
         "```",
         "",
         "zoo's page on exporting says how the numbers are drawn without zoo.",
@@ -238,9 +249,16 @@ def readme(card: CardConfig | CardDraft, facts: Facts | None, dtype: str, found:
     return "\n".join(lines).strip() + "\n"
 
 
-def _calls(found: Sequence[Exported]) -> list[str]:
-    first = next(one for one in found if one.file)
-    return [
-        f'graph = onnxruntime.InferenceSession("{first.file}")',
-        "print([(value.name, value.shape) for value in graph.get_inputs()])",
-    ]
+def _calls(graph: Mapping[str, Any]) -> list[str]:
+    """Lines of Python that run a graph on 16 samples of the noise; what is not drawn is 0."""
+    lines = [f'graph = onnxruntime.InferenceSession("{graph["file"]}")', "given = {"]
+    for value in graph["inputs"]:
+        shape = [*value["shape"][1:]]
+        if value["is"] in ("normal", "uniform"):
+            made = f"noise.{value['is']}({', '.join(map(str, shape))}).numpy()"
+        elif value["is"] == "categorical":
+            made = f"noise.categorical({value['classes']}).numpy()"
+        else:
+            made = f"numpy.zeros({[16, *shape] if value['shape'] else []}, numpy.{value['dtype']})"
+        lines.append(f'    "{value["name"]}": {made},')
+    return [*lines, "}", "print(graph.run(None, given)[0].shape)"]
