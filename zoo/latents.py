@@ -30,7 +30,8 @@ def slerp(a: Tensor, b: Tensor, steps: int = 8) -> Tensor:
     angle = torch.nn.functional.cosine_similarity(one, other, 0).clamp(-1, 1).arccos()
     if angle.sin() < 1e-4:
         return lerp(a, b, steps)
-    return ((((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()).to(a.dtype)
+    points: Tensor = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
+    return points.to(a.dtype)
 
 
 def truncate(latents: Tensor, limit: float) -> Tensor:
@@ -44,7 +45,8 @@ def truncate(latents: Tensor, limit: float) -> Tensor:
         raise InputError(f"limit must be above 0, found {limit}", "Give, for example, limit=1.5.")
     below = torch.special.ndtr(torch.tensor(-float(limit), dtype=torch.float64))
     rank = torch.special.ndtr(latents.double())
-    return torch.special.ndtri(below + (1 - 2 * below) * rank).clamp(-limit, limit).to(latents.dtype)
+    cut: Tensor = torch.special.ndtri(below + (1 - 2 * below) * rank)
+    return cut.clamp(-limit, limit).to(latents.dtype)
 
 
 def _shares(a: Tensor, b: Tensor, steps: int) -> Tensor:

@@ -110,8 +110,8 @@ class Model(Loaded):
         `path="slerp"` on an arc: see `zoo.slerp`."""
         if path not in PATHS:
             raise InputError(f"unknown path {path!r}", "Give path='lerp' or path='slerp'.")
-        ends = (self.encode(image, **given)[0] for image in (first, second))
-        return self.decode(PATHS[path](*ends, steps), **given)
+        a, b = (self.encode(image, **given)[0] for image in (first, second))
+        return self.decode(PATHS[path](a, b, steps), **given)
 
     @needs("encode", "decode")
     def traverse(self, image: Any, dim: int, values: Any = (-3, -2, -1, 0, 1, 2, 3), **given: Any) -> Images:

@@ -69,7 +69,7 @@ def _fast(module: Any, name: str, build: Callable[..., tuple[Signature, Run]]) -
     @functools.wraps(getattr(module, name))
     def call(*arguments: Any, **conditions: Tensor | None) -> Any:
         tensors = [value for value in arguments if isinstance(value, Tensor)]
-        noise = next((value for value in arguments if not isinstance(value, Tensor)), None)
+        noise: Any = next((value for value in arguments if not isinstance(value, Tensor)), None)
         given = {key: value for key, value in conditions.items() if value is not None}
         use = (noise is not None, *given)
         with lock:
