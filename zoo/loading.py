@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -147,17 +147,21 @@ class Loaded:
                 (folder / name).unlink(missing_ok=True)
         return folder
 
-    def export(self, folder: str | os.PathLike[str], *, dtype: str = "float32") -> list[Exported]:
+    def export(
+        self, folder: str | os.PathLike[str], *, dtype: str = "float32", only: Sequence[str] = ()
+    ) -> list[Exported]:
         """Write the model as ONNX graphs into a new folder: one for each method, with a JSON file that describes them.
 
         dtype: how weights are stored, float32 or float16. The graphs compute in float32 either way.
+        only: the methods to export, if not all.
         Each graph is run beside the method on the same noise. Returns what was written, with the largest difference.
         Raises ExportError, and writes nothing, if a difference is above 1e-4 (float16: 1/255) or if no method can be
-        exported, MissingExtraError without the extra `export`, and InputError for a wrong dtype or a folder with files.
+        exported, MissingExtraError without the extra `export`, and InputError for a wrong dtype or method, or a folder
+        with files.
         """
         facts = self.place.folder / FACTS if self.place else None
         known = cards.read_facts(facts.parent) if facts and facts.is_file() else None
-        return export(engine.plain(self.module), self.spec, self.card, known, Path(folder), dtype)
+        return export(engine.plain(self.module), self.spec, self.card, known, Path(folder), dtype, only)
 
     def push_to_hub(
         self,

@@ -28,6 +28,8 @@ def test_export_refuses_another_format_and_names_the_extra(
 ) -> None:
     words = ["export", str(tiny_card), "--out", str(tmp_path / "out")]
     assert CliRunner().invoke(app, [*words, "--format", "gguf"]).exit_code == 2
+    done = CliRunner().invoke(app, [*words, "--only", "sampel"])
+    assert (done.exit_code, "Did you mean 'sample'?" in done.stderr) == (1, True)
     monkeypatch.setitem(EXTRAS, "export", ("a_package_nobody_has",))
     done = CliRunner().invoke(app, words)
     assert (done.exit_code, "pip install 'genzoo[export]'" in done.stderr) == (1, True)

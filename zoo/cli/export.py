@@ -20,6 +20,10 @@ def export(
         str,
         typer.Option(metavar="DTYPE", help="How weights are stored: float32, or float16 for files of half the size."),
     ] = "float32",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD", help="Export only this method, like sample. Can be given several times."),
+    ] = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +45,7 @@ def export(
 
     model = Model.from_place(place, device="cpu", key=key)
     out = out or Path(f"{model.name}-onnx")
-    found = model.export(out, dtype=dtype)
+    found = model.export(out, dtype=dtype, only=only or ())
     if as_json:
         return print_json([asdict(one) for one in found])
     rows = [

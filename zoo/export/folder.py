@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo._version import __version__
 from zoo.card.config import CardConfig, CardDraft
 from zoo.card.facts import Facts
-from zoo.errors import ExportError, InputError
+from zoo.errors import ExportError, InputError, did_you_mean
 from zoo.export import examples
 from zoo.export.engine import session
 from zoo.export.graph import LOOPS, OPSET, Signature, halve, is_loop, trace, watch
@@ -53,7 +53,13 @@ class Exported:
 
 
 def export(
-    module: Any, spec: ModelSpec, card: CardConfig | CardDraft, facts: Facts | None, folder: Path, dtype: str
+    module: Any,
+    spec: ModelSpec,
+    card: CardConfig | CardDraft,
+    facts: Facts | None,
+    folder: Path,
+    dtype: str,
+    only: Sequence[str] = (),
 ) -> list[Exported]:
     """Write a folder: a graph for each method, model.json and README.md. See `zoo.Model.export`."""
     require("export", "exporting a model")
@@ -61,10 +67,14 @@ def export(
         raise InputError(f"weights cannot be stored as {dtype!r} here", "Give float32 or float16.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already", "Give the name of a new folder.")
+    methods = [*_methods(module, spec)]
+    for method in only:
+        if method not in methods:
+            raise InputError(f"{card.name} has no method {method!r} to export", did_you_mean(method, methods))
     module = copy.deepcopy(module).eval().to("cpu", memory_format=torch.contiguous_format)
     with new_folder(folder.absolute()) as made:
         found, graphs = [], {}
-        for method in _methods(module, spec):
+        for method in only or methods:
             if is_loop(module, method):
                 found.append(Exported(method, why=f"it is a loop of {module.steps} times step"))
                 continue
