@@ -23,10 +23,11 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 FLOORS = (
     {"_version", "errors"},
     {"values", "telling"},
-    {"files", "devices", "extras", "noise", "schedules", "losses", "init"},
+    {"files", "devices", "extras", "latents", "noise", "schedules", "losses", "init"},
     {"family"},
     {"images", "card"},
     {"data", "hub", "scaffold"},
+    {"export"},
     {"loading"},
     {"calling"},
     {"model"},
@@ -60,6 +61,7 @@ INSIDE = {
     "images": ("structure", "tiff", "boxes", "write", "batch", "stream", "read", "prepare"),
     "hub": ("client", "signing", "download", "upload", "places"),
     "scaffold": ("package",),
+    "export": ("draws", "graph", "engine", "examples", "folder"),
     "training": (
         "pictures",
         "average",
@@ -104,6 +106,7 @@ INSIDE = {
         "families",
         "train",
         "figures",
+        "export",
         "publish",
         "importing",
         "demo",

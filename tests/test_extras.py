@@ -89,6 +89,7 @@ def test_what_needs_an_extra_ends_with_one_sentence_and_the_line_to_type(isolate
         "train": ["train", "dcgan-celeba", "--data", ".", "--out", sys.argv[1] + "/run"],
         "train --all": ["train", "--all", "--out", sys.argv[1] + "/runs"],
         "check": ["check", "dcgan"],
+        "export": ["export", "dcgan-celeba", "--out", sys.argv[1] + "/onnx"],
         "evaluate": ["evaluate", "dcgan-celeba", "--data", "."],
         "verify --data": ["verify", "dcgan-celeba", "--data", "."],
         "publish": ["publish", "dcgan-celeba", "--to", "org/faces", "--yes"],
@@ -97,9 +98,9 @@ def test_what_needs_an_extra_ends_with_one_sentence_and_the_line_to_type(isolate
     print(json.dumps({what: [one.exit_code, one.stderr.splitlines()] for what, one in told.items()}))
     """
     told = isolated(BARE + dedent(code), str(tmp_path))
-    assert len(told) == 6
+    assert len(told) == 7
     for what, (status, lines) in told.items():
-        extra = "train" if what in ("train", "train --all", "check") else "evaluate"
+        extra = {"train": "train", "train --all": "train", "check": "train", "export": "export"}.get(what, "evaluate")
         assert (status, lines[1:]) == (1, [f"  {install(extra=extra)}"]), what
         assert any(module in lines[0] for module in EXTRAS[extra]), what
     assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from zoo.errors import (
     CapabilityError,
     ConfigError,
     DataError,
+    ExportError,
     FormatError,
     HubError,
     InputError,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from zoo.images.batch import Images as Images
     from zoo.importing import import_card as import_card
     from zoo.init import normal_weights as normal_weights
+    from zoo.latents import lerp as lerp
+    from zoo.latents import slerp as slerp
+    from zoo.latents import truncate as truncate
     from zoo.losses import log_loss_fake as log_loss_fake
     from zoo.losses import log_loss_real as log_loss_real
     from zoo.model import Model as Model
@@ -72,6 +76,9 @@ LAZY = {
     "AnyNoise": "zoo.noise",
     "FreshNoise": "zoo.noise",
     "Noise": "zoo.noise",
+    "lerp": "zoo.latents",
+    "slerp": "zoo.latents",
+    "truncate": "zoo.latents",
     "publish": "zoo.publishing",
     "finish": "zoo.training.recipes",
     "train": "zoo.training.recipes",
@@ -127,6 +134,7 @@ __all__ = [
     "Conversion",
     "Converter",
     "DataError",
+    "ExportError",
     "Flags",
     "FormatError",
     "FreshNoise",
@@ -159,13 +167,16 @@ __all__ = [
     "finish",
     "hookimpl",
     "import_card",
+    "lerp",
     "list_models",
     "load",
     "log_loss_fake",
     "log_loss_real",
     "normal_weights",
     "publish",
+    "slerp",
     "train",
     "train_all",
+    "truncate",
     "verify",
 ]

@@ -48,6 +48,8 @@ class Caller(Loaded):
 
     def conditions_of(self, method: str) -> dict[str, Condition]:
         """The declared conditions that a method of the module takes. `infer`, for example, may take none of them."""
+        if not self.conditions:  # so that each call of such a model is spared reading a signature
+            return {}
         taken = inspect.signature(getattr(self.module, method)).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
             return dict(self.conditions)

@@ -65,6 +65,10 @@ class TrainingError(ZooError, RuntimeError):
     """Training that cannot go on; the last good checkpoint is kept."""
 
 
+class ExportError(ZooError, RuntimeError):
+    """A method that cannot be traced into a graph, or a graph whose results differ from the method's."""
+
+
 class StaleWarning(UserWarning):
     """A card was loaded from the cache, because the Hub did not say whether the card has changed.
 

@@ -8,6 +8,7 @@ from zoo.errors import MissingExtraError
 EXTRAS = {
     "demo": ("gradio",),
     "evaluate": ("datasets", "timm", "torch_fidelity", "torchmetrics"),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
     "heic": ("pillow_heif",),
     "train": ("accelerate", "datasets", "tensorboard", "timm"),
 }

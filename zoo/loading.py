@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -15,9 +15,11 @@ from torch import nn
 from zoo.card import facts as cards
 from zoo.card import weights
 from zoo.card.config import CardConfig, CardDraft, read_config
-from zoo.card.names import CONFIG, LIMITS, WEIGHTS
+from zoo.card.names import CONFIG, FACTS, LIMITS, WEIGHTS
 from zoo.devices import DTYPES, dtype_name, pick_device, warn_if_slow
 from zoo.errors import CapabilityError, InputError
+from zoo.export import engine
+from zoo.export.folder import Exported, export
 from zoo.family.conditions import Condition, declared
 from zoo.family.registry import cards_of, registry
 from zoo.family.spec import ModelSpec, Preparation
@@ -89,6 +91,7 @@ class Loaded:
         *,
         device: str | torch.device | None = "auto",
         dtype: str | torch.dtype | None = "float32",
+        backend: str = "torch",
         verify: str = "hashes",
         key: str | os.PathLike[str] | None = None,
         **source: Any,
@@ -103,7 +106,8 @@ class Loaded:
                 "verify='signed' needs the public key of the publisher",
                 "Give its file: key='FILE'. Or set the variable ZOO_PUBLIC_KEY to it.",
             )
-        return cls.from_place(place, device=device, dtype=dtype, key=key if verify == "signed" else None)
+        key = key if verify == "signed" else None
+        return cls.from_place(place, device=device, dtype=dtype, backend=backend, key=key)
 
     @classmethod
     def from_place(
@@ -112,15 +116,18 @@ class Loaded:
         *,
         device: str | torch.device | None = "auto",
         dtype: str | torch.dtype | None = "float32",
+        backend: str = "torch",
         key: str | os.PathLike[str] | None = None,
     ) -> Self:
         """The model of a card whose place is known. With a public key, FormatError unless its owner signed the card."""
+        device = engine.check(backend, device, dtype_name(dtype))
         if key is not None:
             from zoo.hub.signing import check_signature
 
             check_signature(place.folder, Path(key))
         module, spec, card = weights.load_module(place.folder)
         model = cls(module, spec, card, device=device, dtype=dtype, place=place)
+        model.module = engine.run_by(backend, model.module, spec.capabilities)
         warn_if_slow(model.device, dtype_name(dtype), "Leave dtype out.")
         return model
 
@@ -146,6 +153,22 @@ class Loaded:
             else:
                 (folder / name).unlink(missing_ok=True)
         return folder
+
+    def export(
+        self, folder: str | os.PathLike[str], *, dtype: str = "float32", only: Sequence[str] = ()
+    ) -> list[Exported]:
+        """Write the model as ONNX graphs into a new folder: one for each method, with a JSON file that describes them.
+
+        dtype: how weights are stored, float32 or float16. The graphs compute in float32 either way.
+        only: the methods to export, if not all.
+        Each graph is run beside the method on the same noise. Returns what was written, with the largest difference.
+        Raises ExportError, and writes nothing, if a difference is above 1e-4 (float16: 1/255) or if no method can be
+        exported, MissingExtraError without the extra `export`, and InputError for a wrong dtype or method, or a folder
+        with files.
+        """
+        facts = self.place.folder / FACTS if self.place else None
+        known = cards.read_facts(facts.parent) if facts and facts.is_file() else None
+        return export(engine.plain(self.module), self.spec, self.card, known, Path(folder), dtype, only)
 
     def push_to_hub(
         self,

@@ -17,6 +17,7 @@ from zoo.family import conditions
 from zoo.family.registry import resolve
 from zoo.images.batch import Images
 from zoo.images.prepare import binary, is_binary, prepare
+from zoo.latents import PATHS
 from zoo.loading import needs
 from zoo.noise import Noise
 from zoo.telling import track
@@ -81,6 +82,17 @@ class Model(Caller):
 
         return map(batch, batches(n, batch_size))
 
+    @needs("latents")
+    def latents(self, n: int = 1, *, seed: int | None = None, start: int = 0) -> Tensor:
+        """The latents (n, ...) that `sample(n, seed=seed, start=start)` makes images of.
+
+        So `decode` makes the same images of them, if it is given the same conditions.
+        """
+        n, start = whole("n", n, 1), whole("start", start)
+        with self._inference():
+            drawn: Tensor = self.module.latents(Noise(fresh_seed(seed), start, start + n, self.device))
+        return drawn.float().cpu()
+
     @needs("encode")
     def encode(self, images: Any, *, batch_size: int = 64, **given: Any) -> Tensor:
         """Latents (n, ...) of images. Nothing is drawn: if the model has a posterior, this is its mean."""
@@ -88,13 +100,16 @@ class Model(Caller):
 
     @needs("decode")
     def decode(self, latents: Tensor, *, batch_size: int = 64, **given: Any) -> Images:
-        """Images (n, c, h, w) in [0, 1] of latents (n, ...), as `encode` gives them. InputError for another shape."""
+        """Images (n, c, h, w) in [0, 1] of latents (n, ...), as `encode` or `latents` gives them.
+
+        InputError for another shape.
+        """
         z = as_tensor(latents).float()
         try:
             return Images(self._map("decode", z, given, batch_size), self.info_of(None, given))
         except (RuntimeError, IndexError) as error:
             message = f"latents of shape {tuple(z.shape)} do not fit {self.name}: {str(error).splitlines()[0]}"
-            hint = "Give latents with the shape that encode(images) returns: a row for each image."
+            hint = "Give latents with the shape that encode(images) or latents(n) returns: a row for each image."
             raise InputError(message, hint) from error
 
     @needs("encode", "decode")
@@ -103,12 +118,14 @@ class Model(Caller):
         return self.decode(self.encode(images, batch_size=batch_size, **given), batch_size=batch_size, **given)
 
     @needs("encode", "decode")
-    def interpolate(self, first: Any, second: Any, steps: int = 8, **given: Any) -> Images:
-        """`steps` images on the straight line between the latents of two images, with both ends."""
+    def interpolate(self, first: Any, second: Any, steps: int = 8, *, path: str = "lerp", **given: Any) -> Images:
+        """`steps` images between two images, with both ends. Their latents lie on a straight line, or with
+        `path="slerp"` on an arc: see `zoo.slerp`."""
         steps = whole("steps", steps, 2, hint="Give a larger number, for example steps=8.")
-        a, b = self.encode(first, **given)[:1], self.encode(second, **given)[:1]
-        t = torch.linspace(0, 1, steps).reshape(-1, *[1] * (a.ndim - 1))
-        return self.decode((1 - t) * a + t * b, **given)
+        if path not in PATHS:
+            raise InputError(f"unknown path {path!r}", "Give path='lerp' or path='slerp'.")
+        a, b = (self.encode(image, **given)[0] for image in (first, second))
+        return self.decode(PATHS[path](a, b, steps), **given)
 
     @needs("encode", "decode")
     def traverse(self, image: Any, dim: int, values: Any = (-3, -2, -1, 0, 1, 2, 3), **given: Any) -> Images:
@@ -247,6 +264,7 @@ def load(
     *,
     device: str | torch.device | None = "auto",
     dtype: str | torch.dtype | None = "float32",
+    backend: str = "torch",
     verify: str = "hashes",
     key: str | os.PathLike[str] | None = None,
     revision: str | None = None,
@@ -261,6 +279,8 @@ def load(
     `org/name` or `org/name@revision`. `zoo info NAME --where` says where a name leads.
     device: auto (cuda, else mps, else cpu), or a torch device. dtype: float32, or bfloat16 / float16 for autocast, by
     name or as torch's own; `log_prob` and `elbo` are computed in float32 with any. None stands for the default of both.
+    backend: what runs the model. `torch`; `compile` for torch's compiler; or `onnxruntime` for ONNX Runtime, on the CPU
+    and in float32. The last two take seconds for the first call of each method, and less than torch for the next ones.
     verify: `hashes` compares the files with the commit's listing and with config.json. `signed` also checks the card's
     signature with `key`, a public key (PEM file; $ZOO_PUBLIC_KEY by default).
     revision, token, cache_dir, force_download, local_files_only: for a repository, the options of the Hub's client.
@@ -271,6 +291,7 @@ def load(
         name,
         device=device,
         dtype=dtype,
+        backend=backend,
         verify=verify,
         key=key,
         revision=revision,

@@ -22,7 +22,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             module="zoo_cvae.model:CVAE",
             train="zoo_cvae.train:train",
             evaluation="zoo_cvae.evaluate:evaluate",
-            capabilities=("sample", "encode", "decode", "elbo", "complete"),
+            capabilities=("sample", "latents", "encode", "decode", "elbo", "complete"),
             batch="labelled",
             tiny={
                 "image_size": 8,

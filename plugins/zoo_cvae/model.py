@@ -107,9 +107,13 @@ class CVAE(nn.Module):
         label = torch.zeros(len(z), dtype=torch.long, device=z.device) if label is None else label
         return self.logits(z, label).sigmoid()
 
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        """z ~ N(0, I), (n, latent_dim)."""
+        return noise.normal(self.config.latent_dim)
+
     def sample(self, noise: zoo.AnyNoise, *, label: Tensor | None = None) -> Tensor:
         """Means of p(x | z, c) for z from the prior, (n, c, h, w) in [0, 1]. Without labels, they are drawn."""
-        z = noise.normal(self.config.latent_dim)
+        z = self.latents(noise)
         return self.decode(z, label=noise.categorical(len(self.config.names)) if label is None else label)
 
     def complete(self, x: Tensor, mask: Tensor, noise: zoo.AnyNoise | None = None) -> Tensor:

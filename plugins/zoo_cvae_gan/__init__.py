@@ -39,7 +39,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             module="zoo_cvae_gan.model:CVAEGAN",
             train="zoo_cvae_gan.train:train",
             evaluation="zoo_cvae_gan.evaluate:evaluate",
-            capabilities=("sample", "encode", "decode", "infer"),
+            capabilities=("sample", "latents", "encode", "decode", "infer"),
             batch="labelled",
             smallest_batch=2,
             tiny={"image_size": 8, "latent_dim": 4, "names": ["a", "b", "c"], "widths": [4, 8], "hidden": 8},

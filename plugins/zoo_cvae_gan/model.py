@@ -49,9 +49,13 @@ class CVAEGAN(nn.Module):
         """Classes (n,) as vectors c, (n, k)."""
         return F.one_hot(label, len(self.config.names)).float()
 
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        """z ~ N(0, I), (n, latent_dim), without a class."""
+        return noise.normal(self.config.latent_dim)
+
     def sample(self, noise: zoo.AnyNoise, *, label: Tensor | None = None) -> Tensor:
         """G(z, c), (n, c, h, w) in [0, 1], for z ~ N(0, I). Without a label, the class is drawn uniformly."""
-        z = noise.normal(self.config.latent_dim)
+        z = self.latents(noise)
         label = noise.categorical(len(self.config.names)) if label is None else label
         return (self.G(z, self.one_hot(label)) + 1) / 2
 

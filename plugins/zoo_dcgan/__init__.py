@@ -21,7 +21,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             task="unconditional-image-generation",
             module="zoo_dcgan.model:DCGAN",
             train="zoo_dcgan.train:train",
-            capabilities=("sample",),
+            capabilities=("sample", "latents", "decode"),
             batch="images",
             tiny={"image_size": 16, "width": 4, "latent_dim": 8},
             tiny_train={"augmentation": "color,translation,cutout"},

@@ -52,9 +52,17 @@ class DCGAN(nn.Module):
         """G(z): (n, latent_dim), as `draw_latent` draws it -> (n, c, h, w) in (-1, 1)."""
         return self.layers(self.project(z))
 
-    def sample(self, noise: zoo.Noise) -> Tensor:
-        """Images (n, c, h, w) in [0, 1] from z of the config's distribution."""
-        return (self(draw_latent(self.config, noise)) + 1) / 2
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        """z (n, latent_dim), of the config's distribution."""
+        return draw_latent(self.config, noise)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] of latents (n, latent_dim)."""
+        return (self(z) + 1) / 2
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        """Images (n, c, h, w) in [0, 1]."""
+        return self.decode(self.latents(noise))
 
 
 class Discriminator(nn.Module):

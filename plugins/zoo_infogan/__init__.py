@@ -22,7 +22,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             module="zoo_infogan.model:InfoGAN",
             train="zoo_infogan.train:train",
             evaluation="zoo_infogan.evaluate:evaluate",
-            capabilities=("sample", "infer"),
+            capabilities=("sample", "latents", "decode", "infer"),
             batch="images",
             smallest_batch=2,
             tiny={"image_size": 8, "latent_dim": 4, "width": 4, "hidden": 8},

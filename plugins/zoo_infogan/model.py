@@ -74,8 +74,18 @@ class InfoGAN(nn.Module):
 
     def draw(self, noise: zoo.AnyNoise) -> Codes:
         """z ~ U(-1, 1), category ~ Cat(1/k), style ~ U(-1, 1). The order is fixed, so a seed always has the same z."""
-        z = 2 * noise.uniform(self.config.latent_dim) - 1
+        z = self.latents(noise)
         return Codes(z, noise.categorical(self.config.categories), 2 * noise.uniform(self.config.styles) - 1)
+
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        """z ~ U(-1, 1), (n, latent_dim), without the codes."""
+        return 2 * noise.uniform(self.config.latent_dim) - 1
+
+    def decode(self, z: Tensor, *, category: Tensor | None = None, style: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] of latents (n, latent_dim). Codes that are not given are all 0."""
+        category = z.new_zeros(len(z)).long() if category is None else category
+        style = z.new_zeros(len(z), self.config.styles) if style is None else style
+        return self.generate(Codes(z, category, style))
 
     def sample(self, noise: zoo.AnyNoise, *, category: Tensor | None = None, style: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) in [0, 1]. A code that is not given is drawn, and the given ones do not change it."""

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import zoo
-from zoo_pixelcnn.sampler import Layer, Network, draw
+from zoo_pixelcnn.sampler import Layer, Network, draw, quantile
 
 
 class PixelCNN(nn.Module):
@@ -80,6 +80,27 @@ class PixelCNN(nn.Module):
         mask = mask.bool()
         drawn = draw(self.network(), self.uniforms(noise), self.levels(x), mask)
         return torch.where(mask, x, self.values(drawn))
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of `sample`: one for each channel of each pixel."""
+        return self.config.channels * self.config.image_size**2
+
+    def step(self, x: Tensor, place: Tensor, noise: zoo.AnyNoise) -> Tensor:
+        """The images x (n, c, h, w) with one more channel of one pixel drawn: number `place`, a tensor without
+        dimensions. They are counted in raster order, and in each pixel red, green, blue.
+
+        All steps from 0 to steps - 1 with the same noise make `sample` out of zeros, or `complete` out of given pixels
+        if theirs are left out. A step is a pass over the whole image, so `sample` does not use it; a runtime that
+        knows only fixed graphs can.
+        """
+        place = place.view(1)
+        logits = self(x).permute(0, 3, 4, 1, 2).flatten(1, 3).index_select(1, place).squeeze(1)
+        u = self.uniforms(noise).permute(0, 2, 3, 1).flatten(1).index_select(1, place)
+        pixels = x.permute(0, 2, 3, 1)
+        here = torch.arange(self.steps, device=x.device) == place
+        drawn = torch.where(here, self.values(quantile(logits, u))[:, None], pixels.flatten(1))
+        return drawn.unflatten(1, pixels.shape[1:]).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def network(self) -> Network:

@@ -21,7 +21,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             task="unconditional-image-generation",
             module="zoo_realnvp.model:RealNVP",
             train="zoo_realnvp.train:train",
-            capabilities=("sample", "encode", "decode", "log_prob", "elbo"),
+            capabilities=("sample", "latents", "encode", "decode", "log_prob", "elbo"),
             batch="images",
             evaluation="zoo_realnvp.evaluate:evaluate",
             tiny={"image_size": 8, "scales": 2, "width": 4, "blocks": 1},

@@ -108,9 +108,13 @@ class RealNVP(nn.Module):
         """The image of z, (n, c, h, w) in [0, 1]: decode(encode(x)) = x. Rounded to 8 bits, it gives the cell of z."""
         return ((256 * self.inverse(z) - 0.5) / 255).clamp(0, 1)
 
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        """z ~ N(0, I), (n, c h w)."""
+        return noise.normal(self.config.channels * self.config.image_size**2)
+
     def sample(self, noise: zoo.AnyNoise) -> Tensor:
         """Images (n, c, h, w) in [0, 1] of z ~ N(0, I)."""
-        return self.decode(noise.normal(self.config.channels * self.config.image_size**2))
+        return self.decode(self.latents(noise))
 
 
 LOG_2PI = math.log(2 * math.pi)

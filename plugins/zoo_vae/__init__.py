@@ -21,7 +21,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             task="unconditional-image-generation",
             module="zoo_vae.model:VAE",
             train="zoo_vae.train:train",
-            capabilities=("sample", "encode", "decode", "elbo"),
+            capabilities=("sample", "latents", "encode", "decode", "elbo"),
             batch="images",
             tiny={"image_size": 8, "latent_dim": 2, "widths": [4], "hidden": 8},
             recipes=(

@@ -99,9 +99,13 @@ class VAE(nn.Module):
         output = self.decoder(z)
         return output.sigmoid() if self.log_scale is None else output.clamp(0, 1)
 
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        """z from the prior, (n, latent_dim)."""
+        return self.prior.draw(noise)
+
     def sample(self, noise: zoo.AnyNoise) -> Tensor:
         """Means of p(x | z) for z from the prior, (n, c, h, w) in [0, 1]."""
-        return self.decode(self.prior.draw(noise))
+        return self.decode(self.latents(noise))
 
     def quantised(self, x: Tensor, noise: zoo.AnyNoise) -> Tensor:
         """8-bit values plus uniform noise in their cells, so that a density bounds a probability (Theis et al. 2016,

@@ -21,7 +21,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
             task="unconditional-image-generation",
             module="zoo_wgan_gp.model:WGANGP",
             train="zoo_wgan_gp.train:train",
-            capabilities=("sample",),
+            capabilities=("sample", "latents", "decode"),
             batch="images",
             tiny={"image_size": 16, "width": 4, "latent_dim": 8, "architecture": "resnet"},
             tiny_train={"layer_norm": True, "dequantize": True, "decay": 1.0},

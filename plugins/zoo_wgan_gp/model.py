@@ -40,9 +40,17 @@ class WGANGP(nn.Module):
         images: Tensor = self.layers(z)
         return images
 
-    def sample(self, noise: zoo.Noise) -> Tensor:
-        """Images (n, c, h, w) in [0, 1] from z ~ N(0, I)."""
-        return (self.forward(noise.normal(self.config.latent_dim)) + 1) / 2
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        """z ~ N(0, I), (n, latent_dim)."""
+        return noise.normal(self.config.latent_dim)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] of latents (n, latent_dim)."""
+        return (self.forward(z) + 1) / 2
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        """Images (n, c, h, w) in [0, 1]."""
+        return self.decode(self.latents(noise))
 
 
 class Critic(nn.Module):

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo._version import __version__
-from zoo.cli import cards, demo, families, figures, importing, pictures, publish, sample, train
+from zoo.cli import cards, demo, export, families, figures, importing, pictures, publish, sample, train
 from zoo.cli.given import CONDITIONS
 from zoo.cli.jobs import JOBS
 from zoo.errors import ZooError
@@ -158,6 +158,7 @@ _add(
     train.train, "zoo train dcgan-celeba --data photos --out runs/mine --steps 1000", context={"allow_extra_args": True}
 )
 _add(train.finish, "zoo finish runs/mine --data photos")
+_add(export.export, "zoo export dcgan-celeba --out faces-onnx --dtype float16")
 _add(figures.evaluate, "zoo evaluate vae-mnist --limit 1000")
 _add(figures.verify, "zoo verify vae-mnist")
 _add(importing.import_, "zoo import pytorch-CycleGAN latest_net_G.pth --out zebras", name="import")

@@ -14,7 +14,18 @@ API_VERSION = 1
 OLDEST_API = 1
 """The oldest version that still works. `zoo plugins` marks the plugins of an older version than the newest."""
 
-CAPABILITIES = ("sample", "encode", "decode", "log_prob", "elbo", "translate", "complete", "infer", "features")
+CAPABILITIES = (
+    "sample",
+    "latents",
+    "encode",
+    "decode",
+    "log_prob",
+    "elbo",
+    "translate",
+    "complete",
+    "infer",
+    "features",
+)
 BATCH_KINDS = ("images", "labelled", "attributes", "pairs", "unpaired")
 TASKS = (
     "unconditional-image-generation",

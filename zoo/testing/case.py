@@ -204,8 +204,9 @@ class Case:
         x, mask = self.images(n), self.mask
         calls: dict[str, Callable[[], Any]] = {
             "sample": lambda: model.sample(n, seed=seed, **options).tensor,
+            "latents": lambda: model.latents(n, seed=seed),
             "encode": lambda: model.encode(x, **options),
-            "decode": lambda: model.decode(model.encode(x), **options).tensor,
+            "decode": lambda: model.decode(self.latents(model, n), **options).tensor,
             "log_prob": lambda: model.log_prob(x, **options),
             "elbo": lambda: model.elbo(x, seed=seed, **options),
             "translate": lambda: model.translate(x, seed=seed, **options).tensor,
@@ -214,6 +215,10 @@ class Case:
             "features": lambda: model.features(x, **options),
         }
         return {name: calls[name]() for name in only or self.capabilities}
+
+    def latents(self, model: Model, n: int) -> Tensor:
+        """Latents (n, ...) to decode: of images, or those of a seed for a family that cannot encode."""
+        return model.encode(self.images(n)) if "encode" in self.capabilities else model.latents(n, seed=0)
 
 
 class _Stop(Exception):  # noqa: N818  (no error)

@@ -118,6 +118,19 @@ def law_conditions_change_the_output(case: Case) -> None:
             expect(not torch.equal(one, two), f"{name} gives the same result for every {key}")
 
 
+@law(
+    about="latents",
+    remedy="Let sample draw its latents first, as latents does, and return decode of them. Draw nothing in decode.",
+    needs=("sample", "latents", "decode"),
+)
+def law_decoding_the_latents_of_a_seed_gives_its_samples(case: Case) -> None:
+    """With all conditions given, since latents hold none."""
+    model = case.model
+    given = {key: _extremes(condition)[1] for key, condition in model.conditions_of("sample").items()}
+    far = (model.decode(model.latents(4, seed=0), **given).tensor - model.sample(4, seed=0, **given).tensor).abs().max()
+    expect(far <= 1e-5, f"decode(latents(n, seed=s)) differs from sample(n, seed=s) by up to {far:.2g}")
+
+
 @law(about="complete", remedy="Return torch.where(mask, x, made).", needs=("complete",))
 def law_completion_keeps_what_was_given(case: Case) -> None:
     if "complete" in case.capabilities:
@@ -292,7 +305,7 @@ def _raw(case: Case, name: str) -> Tensor:
     module, x, noise = case.model.module, case.images(4), Noise(0, 0, 4)
     calls: dict[str, Callable[[], Any]] = {
         "sample": lambda: module.sample(noise),
-        "decode": lambda: module.decode(module.encode(x)),
+        "decode": lambda: module.decode(case.latents(case.model, 4)),
         "translate": lambda: module.translate(case.model.prepare(x, filtered=True), noise),
         "complete": lambda: module.complete(x, case.mask.expand(4, 1, *x.shape[2:]), noise),
     }
