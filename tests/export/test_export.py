@@ -36,11 +36,17 @@ SLOW = {"realnvp"}
 """Families of thousands of small operations, which take torch minutes to trace: of these one method is exported."""
 
 
+WITHOUT = {("vae-celeba", "elbo"): "elbo of VAE cannot be traced, at zoo_vae/model.py:"}
+"""Methods without a graph: torch's divergence of Gaussians with full covariances takes no dynamic batch."""
+
+
 @pytest.mark.parametrize("name", sorted(bundled()))
 def test_every_method_of_every_bundled_card_is_a_graph_or_a_loop_with_a_step(name: str, tmp_path: Path) -> None:
     model = zoo.load(name, device="cpu")
     found = model.export(tmp_path / "out", only=("decode",) if model.spec.name in SLOW else ())
-    assert all(one.file or one.why.startswith("it is a loop of") for one in found), found
+    for one in found:
+        known = WITHOUT.get((name, one.method), "it is a loop of")
+        assert one.file or known in one.why, one
     assert {f"{one.method}.onnx" for one in found if one.file} | {"model.json", "README.md"} == {
         path.name for path in (tmp_path / "out").iterdir()
     }
