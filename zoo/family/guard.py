@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from zoo.errors import PluginError
+from zoo.family.converter import Converter
 from zoo.family.spec import ModelSpec, Preparation, Recipe
 
 STANDARD = (1, 2)
@@ -142,7 +143,7 @@ def plain(value: Any) -> Any:
 
     PluginError for a value that is no text, number, list, mapping, or one of the classes that zoo gives to plugins.
     """
-    kinds = [kind for kind in (ModelSpec, Recipe, Preparation) if isinstance(value, kind)]
+    kinds = [kind for kind in (ModelSpec, Recipe, Preparation, Converter) if isinstance(value, kind)]
     if kinds:
         return kinds[0](**{field.name: _field(value, field.name) for field in fields(kinds[0])})
     if value is None or type(value) in (bool, int, float):
