@@ -226,7 +226,9 @@ def nav_pages(items: list[Any]) -> list[str]:
 def test_links_to_files_lead_somewhere() -> None:
     for page in {*PAGES, *ROOT.glob("*.md")}:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            # The gallery's pages and pictures are made of the cards while the site is built.
+            made = ROOT / "cards" / target.removeprefix("gallery/") if target.startswith("gallery/") else None
+            assert (page.parent / target).exists() or (made and made.exists()), f"{page.name}: {target}"
 
 
 def test_every_public_name_is_documented() -> None:
