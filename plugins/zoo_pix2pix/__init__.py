@@ -74,8 +74,8 @@ def zoo_models() -> list[zoo.ModelSpec]:
                     config={"image_size": 128, "width": 24},
                     preparation=zoo.Preparation(size=128),
                     train={
-                        "steps": 20_000,
-                        "batch_size": 8,
+                        "steps": 12_000,
+                        "batch_size": 4,
                         "patch_layers": 3,
                         "patch_width": 32,
                         "flip": True,
@@ -83,7 +83,7 @@ def zoo_models() -> list[zoo.ModelSpec]:
                         "ema": 0.999,
                         "weights": "float16",
                     },
-                    step_seconds=0.4,
+                    step_seconds=0.42,
                     credit="OpenMoji, CC BY-SA 4.0",
                     license="cc-by-sa-4.0",
                     data_terms="Trained on OpenMoji 17.0.0, the open-source emoji project (openmoji.org), which is "
