@@ -23,7 +23,7 @@ FAMILIES = sorted((ROOT / "plugins").glob("zoo_*/*.py"))
 FLOORS = (
     {"_version", "errors"},
     {"values", "telling"},
-    {"files", "devices", "extras", "latents", "noise", "schedules", "losses", "init"},
+    {"files", "devices", "extras", "latents", "noise", "schedules", "losses", "init", "distances"},
     {"family"},
     {"images", "card"},
     {"data", "hub", "scaffold"},
@@ -82,7 +82,6 @@ INSIDE = {
     ),
     "evaluation": (
         "cost",
-        "distances",
         "features",
         "bench",
         "measures",
