@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.given import DataName, Device, Judge, Limit, PairsSide, SkipBroken, Splits, read_overrides, read_pairs
+from zoo.cli.given import DataName, Device, Limit, PairsSide, SkipBroken, Splits, read_overrides, read_pairs
 
 
 def train(
@@ -46,9 +46,7 @@ def train(
     ] = None,
     device: Device = "auto",
     limit: Limit = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, from its newest checkpoint.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     column: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,9 +70,11 @@ def train(
     ] = None,
     evaluate_every: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Every N steps measure the model on images that no step sees."),
+        typer.Option(min=1, metavar="N", help="Every N steps measure on held-out images."),
     ] = None,
-    judge: Judge = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="CARD", help="Measure by this card, not by the recipe's judge.")
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Train every recipe, judges first. Each goes on where it stopped.")
     ] = False,
