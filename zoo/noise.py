@@ -5,6 +5,7 @@ Philox 4x64 (Salmon et al. 2011), which computes block number c of a stream from
 own, in which sample i owns fixed blocks. The numbers are drawn on the CPU and then moved to the device.
 """
 
+import hashlib
 import math
 from typing import Protocol
 
@@ -14,6 +15,11 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.values import whole
+
+
+def seed_for(what: str) -> int:
+    """A seed for one purpose, different from the seeds for other purposes."""
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8])
 
 
 class AnyNoise(Protocol):

@@ -728,7 +728,16 @@ def test_options_in_hints_exist_and_are_named_as_arguments_in_python() -> None:
     from zoo.training.plan import Settings
 
     options = {option for command in commands().values() for param in command.params for option in param.opts}
-    calls = (zoo.train, zoo.train_all, zoo.evaluate, zoo.verify, zoo.publish, zoo.load, zoo.scaffold.package.Answers)
+    calls = (
+        zoo.train,
+        zoo.train_all,
+        zoo.finish,
+        zoo.evaluate,
+        zoo.verify,
+        zoo.publish,
+        zoo.load,
+        zoo.scaffold.package.Answers,
+    )
     known = {name for call in calls for name in inspect.signature(call).parameters} | Settings.model_fields.keys()
     known |= {"steps", "image_size", "lr", "names", "set"}  # of recipes; and a name that the text leaves open
     told = [

@@ -19,8 +19,8 @@ from tables import classes, flags, write_table
 from zoo.data import cache, decode
 from zoo.data.batches import Batches, augment
 from zoo.data.source import Dataset, load_dataset
+from zoo.distances import detail
 from zoo.errors import DataError
-from zoo.evaluation.distances import detail
 from zoo.family.spec import Preparation
 
 SMALL = Preparation(size=16)

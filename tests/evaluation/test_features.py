@@ -14,11 +14,10 @@ import zoo
 from zoo.card.names import STATISTICS
 from zoo.data.source import Dataset
 from zoo.evaluation import features
-from zoo.evaluation.bench import Bench, binary_draw
+from zoo.evaluation.bench import Bench
 from zoo.evaluation.features import (
     Backbone,
     find_backbone,
-    fit,
     of_judge,
     read_statistics,
     statistics,
@@ -26,6 +25,7 @@ from zoo.evaluation.features import (
 )
 from zoo.evaluation.measures import fidelity, measures, moments
 from zoo.family.registry import registry
+from zoo.images.prepare import binary_draw, fit
 from zoo.testing import Case
 
 N = 120

@@ -20,9 +20,9 @@ from zoo.card import weights
 from zoo.card.config import CardConfig
 from zoo.card.names import LIMITS, PICTURE, SIGNATURE
 from zoo.cli.parser import app
+from zoo.distances import sliced_wasserstein
 from zoo.evaluation import cost, features, measures
 from zoo.evaluation import figures as evaluation
-from zoo.evaluation.distances import sliced_wasserstein
 from zoo.evaluation.features import Statistics
 from zoo.evaluation.report import Check
 from zoo.evaluation.verification import verify

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from zoo._version import DISTRIBUTION
 from zoo.card.config import CardConfig, Name, read_config
+from zoo.card.made import Chosen as Chosen
 from zoo.card.made import HeldOut as HeldOut
 from zoo.card.made import Origin as Origin
 from zoo.card.made import Training as Training

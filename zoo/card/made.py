@@ -17,6 +17,17 @@ class HeldOut(Config):
     threshold: str
 
 
+class Chosen(Config):
+    """The figure by which this step was chosen among those that were measured during the training."""
+
+    figure: str
+    value: float
+    images: int
+    """Number of images that it was measured on."""
+    whence: str
+    """Which images these were, in words."""
+
+
 class Training(Config):
     """How the weights were trained."""
 
@@ -43,6 +54,8 @@ class Training(Config):
     settings: dict[str, Any]
     """All arguments of the loop and of the run."""
     software: dict[str, str]
+    chosen: Chosen | None = None
+    """None if the step was not chosen but is the last one of the training."""
     parent: Parent | None = None
     """The card that the training began from; None for one that began with random weights."""
 

@@ -46,9 +46,7 @@ def train(
     ] = None,
     device: Device = "auto",
     limit: Limit = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, from its newest checkpoint.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     column: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +68,13 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use N threads of the CPU. By default as many as are free.")
     ] = None,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Every N steps measure on held-out images."),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="CARD", help="Measure by this card, not by the recipe's judge.")
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Train every recipe, judges first. Each goes on where it stopped.")
     ] = False,
@@ -85,13 +90,13 @@ def train(
     from zoo.devices import keep_memory
 
     keep_memory()
-    own = {"steps": steps, "batch_size": batch_size, "image_size": image_size}
+    own = {"steps": steps, "batch_size": batch_size, "image_size": image_size, "evaluate_every": evaluate_every}
     overrides = read_overrides(setting) | {key: value for key, value in own.items() if value is not None}
     if every:
         alone: dict[str, Any] = {"NAME": name, "--from": parent, "--data-name": data_name, "--card-name": card_name}
         alone |= {"--limit": limit, "--column": column, "--resume": resume or None, "--pairs": pairs}
         alone |= {"--no-splits": None if splits else 1, "--skip-broken": skip_broken or None}
-        alone |= {"--list-skipped": list_skipped or None}
+        alone |= {"--list-skipped": list_skipped or None, "--evaluate-every": evaluate_every, "--judge": judge}
         given = [option for option, value in alone.items() if value is not None]
         if given:
             ctx.fail(f"Leave out {', '.join(given)} or --all. --all trains every recipe, and each goes on by itself.")
@@ -128,6 +133,7 @@ def train(
             limit=limit,
             budget=budget,
             threads=threads,
+            judge=judge,
             **overrides,
         )
     except zoo.OutOfTime as stop:
@@ -150,15 +156,18 @@ def finish(
     skip_broken: SkipBroken = False,
     limit: Limit = None,
     device: Device = "auto",
+    best: Annotated[
+        bool, typer.Option("--best", help="Take the checkpoint that was best by what --evaluate-every measured.")
+    ] = False,
 ) -> None:
-    """Make a card of a run that was stopped, from its newest checkpoint.
+    """Make a card of a run, from its newest checkpoint or its best one.
 
     Nothing is trained, and the run can still go on.
     """
     import zoo
 
     reading: dict[str, Any] = {"pairs": pairs or "", "splits": splits, "skip_broken": skip_broken}
-    _say_done(run, zoo.finish(run, data=data, limit=limit, device=device, **reading).name)
+    _say_done(run, zoo.finish(run, data=data, limit=limit, device=device, best=best, **reading).name)
 
 
 def _say_done(out: Path, name: str) -> None:

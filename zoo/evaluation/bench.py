@@ -1,6 +1,5 @@
 """What a measure works with: the model, both splits of the data, the scoring classifier and the backbones."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,9 +12,9 @@ from torch import Tensor
 from zoo.card import facts as cards
 from zoo.data.source import Dataset
 from zoo.evaluation.features import Backbone, Statistics
-from zoo.images.prepare import is_binary
+from zoo.images.prepare import binary_draw, is_binary
 from zoo.model import Model
-from zoo.noise import Noise
+from zoo.noise import seed_for
 
 MAX_SAMPLES = 2000
 """Largest number of generated images that a distance between sets uses."""
@@ -65,7 +64,7 @@ class Bench:
         """
         if n is None or n >= len(dataset):
             return torch.arange(len(dataset))
-        draws = torch.Generator().manual_seed(_stream(f"rows {dataset.split} {self.seed}"))
+        draws = torch.Generator().manual_seed(seed_for(f"rows {dataset.split} {self.seed}"))
         return torch.randperm(len(dataset), generator=draws)[:n].sort().values
 
     def seen(self, dataset: Dataset, backbone: Backbone, n: int | None = None) -> Tensor:
@@ -133,17 +132,6 @@ def mean_and_error(values: Tensor) -> tuple[float, float | None]:
 def draw(model: Model, n: int, seed: int, progress: bool = False) -> Tensor:
     """The n samples that figures are measured on, (n, c, h, w) in [0, 1]."""
     return model.sample(n, seed=seed, progress=progress).tensor
-
-
-def binary_draw(x: Tensor, split: str, seed: int) -> Tensor:
-    """A Bernoulli draw of grey values (n, c, h, w). It is always the same for a split and a seed."""
-    # It needs a stream of its own. The plain seed would give pixels, latents and both splits the same numbers.
-    return (Noise(_stream(f"binarize {split} {seed}"), 0, len(x)).uniform(*x.shape[1:]) < x).float()
-
-
-def _stream(what: str) -> int:
-    """A seed for one purpose, different from the seeds for other purposes."""
-    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8])
 
 
 def rounded(value: float) -> float:

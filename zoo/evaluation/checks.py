@@ -9,10 +9,10 @@ from zoo.card import facts as cards
 from zoo.card.config import read_config
 from zoo.card.facts import Facts, Metric, Reference
 from zoo.card.names import FACTS, LIMITS, PICTURE, PLAN, README, WEIGHTS
+from zoo.distances import frechet_distance
 from zoo.errors import InputError
 from zoo.evaluation import features
 from zoo.evaluation.bench import Bench, draw, rounded
-from zoo.evaluation.distances import frechet_distance
 from zoo.evaluation.features import Statistics
 from zoo.evaluation.figures import evaluate
 from zoo.evaluation.measures import moments

@@ -8,15 +8,15 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.card.names import STATISTICS
 from zoo.card.weights import read_tensors
+from zoo.distances import moments
 from zoo.errors import InputError
-from zoo.evaluation.distances import moments
 from zoo.family.spec import Preparation
 from zoo.files import write_atomically
+from zoo.images.prepare import fit
 from zoo.model import Model
 
 INCEPTION = "inception"
@@ -103,15 +103,6 @@ def _inception(device: torch.device) -> Backbone:
         return features
 
     return Backbone(INCEPTION, digest(net), "bilinear as in TensorFlow 1, without antialiasing, to 299x299", look)
-
-
-def fit(images: Tensor, size: int, channels: int, mode: str = "bilinear") -> Tensor:
-    """Images (n, c, h, w) in [0, 1] at a backbone's size and number of channels."""
-    if images.shape[1] != channels:
-        images = images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    if images.shape[-1] != size:
-        images = F.interpolate(images, (size, size), mode=mode, antialias=True, align_corners=False).clamp(0, 1)
-    return images
 
 
 def digest(net: nn.Module) -> str:

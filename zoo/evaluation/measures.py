@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from zoo.card import facts as cards
-from zoo.evaluation import features
-from zoo.evaluation.bench import MAX_SAMPLES, Bench, binary_draw, mean_and_error
-from zoo.evaluation.distances import (
+from zoo.distances import (
+    FEWEST,
     GROUPS,
     PATCH,
     density_coverage,
@@ -21,10 +20,12 @@ from zoo.evaluation.distances import (
     precision_recall,
     sliced_wasserstein,
 )
+from zoo.evaluation import features
+from zoo.evaluation.bench import MAX_SAMPLES, Bench, mean_and_error
 from zoo.evaluation.features import Backbone, Statistics
 from zoo.family.conditions import Categorical
 from zoo.family.registry import resolve
-from zoo.images.prepare import is_binary
+from zoo.images.prepare import binary_draw, is_binary
 from zoo.model import Model
 from zoo.noise import Noise
 
@@ -38,8 +39,6 @@ RESAMPLES = 500
 """Number of resamples in the bootstrap, which gives a ratio its standard error."""
 MOST_DIMENSIONS = 512
 """Most features (d) with which a Fréchet distance gets a standard error: it takes ten more distances, of order d^3."""
-FEWEST = 50
-"""Fewest images of a set whose features can say something about its distribution."""
 
 
 def measures(bench: Bench) -> Iterator[Callable[[Bench], list[cards.Metric]]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from zoo.errors import InputError
 from zoo.family.spec import Preparation
 from zoo.images.batch import Images, to_pil
 from zoo.images.read import check_size, open_image, upright
+from zoo.noise import Noise, seed_for
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -190,3 +192,18 @@ def is_binary(x: Tensor) -> bool:
 def binary(x: Tensor) -> Tensor:
     """The images as 0 and 1, cut at 1/2: how a model of binary images reads a grey one."""
     return (x >= 0.5).float()
+
+
+def binary_draw(x: Tensor, split: str, seed: int) -> Tensor:
+    """A Bernoulli draw of grey values (n, c, h, w). It is always the same for a split and a seed."""
+    # It needs a stream of its own. The plain seed would give pixels, latents and both splits the same numbers.
+    return (Noise(seed_for(f"binarize {split} {seed}"), 0, len(x)).uniform(*x.shape[1:]) < x).float()
+
+
+def fit(images: Tensor, size: int, channels: int, mode: str = "bilinear") -> Tensor:
+    """Images (n, c, h, w) in [0, 1] at another size and number of channels."""
+    if images.shape[1] != channels:
+        images = images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    if images.shape[-1] != size:
+        images = F.interpolate(images, (size, size), mode=mode, antialias=True, align_corners=False).clamp(0, 1)
+    return images

@@ -1,5 +1,6 @@
 """Checkpoints of a run, in safetensors and JSON. A checkpoint is either complete or not there."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ MAX_STATE = 64 << 20
 """Most bytes that the plain values of a checkpoint may have."""
 
 
+def at(out: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return out / "checkpoints" / f"step-{step:08d}"
+
+
 def found(out: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted((out / "checkpoints").glob("step-*"))
@@ -32,7 +38,7 @@ def reached(out: Path) -> tuple[int, float]:
     path = newest(out)
     if path is None:
         return 0, 0.0
-    state = _read_state(path)
+    state = read_state(path)
     return int(state["step"]), float(state["seconds"])
 
 
@@ -47,10 +53,11 @@ def is_whole(path: Path) -> bool:
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of a complete checkpoint."""
-    return safetensors.torch.load((path / "state.safetensors").read_bytes()), _read_state(path)
+    return safetensors.torch.load((path / "state.safetensors").read_bytes()), read_state(path)
 
 
-def _read_state(path: Path) -> Any:
+def read_state(path: Path) -> Any:
+    """The plain values of a complete checkpoint."""
     return read_json(path / "state.json", limit=MAX_STATE)
 
 
@@ -63,6 +70,13 @@ def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -
         (temporary / "state.json").write_text(to_json(state))
         hashes = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
         (temporary / "manifest.json").write_text(to_json(hashes))
+
+
+def prune(out: Path, best: int | None) -> None:
+    """Remove all checkpoints but the newest ones, and that of the step `best`."""
+    for old in found(out)[:-KEEP]:
+        if best is None or old != at(out, best):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def flattened(parts: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -23,6 +23,7 @@ CHANGEABLE = {
     "settings.log_every": "steps between lines of the log",
     "settings.save_every": "steps between checkpoints",
     "settings.sample_every": "steps between pictures",
+    "settings.evaluate_every": "steps between measurements",
 }
 """What of run.json a resumed run may change. All the rest decides what the steps do, and stays."""
 OURS = ("checkpoints", "samples", "tensorboard")

@@ -42,6 +42,8 @@ class Settings(Config):
     log_every: Annotated[int, Field(ge=1)] = 50
     save_every: Annotated[int, Field(ge=1)] = 1000
     sample_every: Annotated[int, Field(ge=1)] = 1000
+    evaluate_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between measurements on images that no step sees; 0 measures nothing."""
 
 
 @dataclasses.dataclass(frozen=True)

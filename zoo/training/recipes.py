@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from zoo.card import weights
 from zoo.data.batches import Batches
@@ -17,23 +16,23 @@ from zoo.data.columns import resolved
 from zoo.data.held import hold_out
 from zoo.data.layout import Reading
 from zoo.data.opening import PAGE, Given, open_source
-from zoo.data.source import Dataset, read, summary
+from zoo.data.source import read, summary
 from zoo.data.tree import Left
 from zoo.devices import machine, pick_device
 from zoo.errors import InputError, NotFoundError
 from zoo.extras import require
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import ModelSpec, Preparation, Recipe
-from zoo.images.batch import Images
 from zoo.model import Model, load
 from zoo.telling import say
-from zoo.training import pictures
-from zoo.training.checkpoints import reached
+from zoo.training.best import Best, chosen_of
+from zoo.training.checkpoints import at, reached
 from zoo.training.claims import check_free, claim, plan_of, recalled
 from zoo.training.finetune import Start, remembered, shortened, start_from, suited
 from zoo.training.fitting import fitted, names_of
+from zoo.training.measuring import figure_of
 from zoo.training.plan import Plan, planned
-from zoo.training.result import data_facts, handle, shown_rows, write_card
+from zoo.training.result import data_facts, preview_of, write_card
 from zoo.training.run import Run
 from zoo.training.stopping import raised
 from zoo.values import whole
@@ -57,6 +56,7 @@ def train(
     limit: int | None = None,
     budget: float | None = None,
     threads: int | None = None,
+    judge: str | Path | None = None,
     **overrides: Any,
 ) -> Model:
     """Train the recipe `name` in the folder `out`, which becomes a card, and return the model of that card.
@@ -74,6 +74,7 @@ def train(
     over, the run writes a checkpoint and raises OutOfTime; there is no card then.
     threads: of the CPU. By default zoo uses as many as are free, and looks again every minute. Another number of
     threads rounds sums in another way: give a number if a run must be repeated to the last bit.
+    judge: with `evaluate_every`, the card in whose features samples are compared with images; by default the recipe's.
     overrides: `steps`, `batch_size`, `image_size`, or any setting of the recipe.
 
     On Ctrl-C, SIGTERM and SIGHUP the run ends between two steps with a checkpoint and raises Stopped, a
@@ -119,6 +120,7 @@ def train(
             limit=limit,
             threads=threads,
             deadline=deadline,
+            judge=judge,
         )
 
 
@@ -146,12 +148,15 @@ def _carry_out(
     limit: int | None,
     threads: int | None = None,
     deadline: float | None = None,
+    judge: str | Path | None = None,
     finishing: bool = False,
+    chosen: Best | None = None,
 ) -> Model:
     """Read the data, train, and make the card.
 
     columns, given: the columns and settings that the user named. start: the card to begin from. finishing: the plan is
-    that of the run, with no more steps than the newest checkpoint, and is not to be recorded.
+    that of the run, with as many steps as its checkpoint, and is not to be recorded. chosen: that checkpoint, if it is
+    not the newest.
     """
     spec, recipe = registry().recipe(todo.recipe)
     progress = progress and os.environ.get("RANK", "0") == "0"
@@ -166,9 +171,8 @@ def _carry_out(
             tell(changed)
         check_free(out, todo, resume)
     preparation, names = Preparation(**todo.preparation), names_of(todo, recipe, source)
-    dataset, lost = read(
-        source, preparation, kind=todo.batch, columns=todo.columns, names=names, limit=limit, progress=progress
-    )
+    images = partial(read, source, preparation, kind=todo.batch, columns=todo.columns, names=names)
+    dataset, lost = images(limit=limit, progress=progress)
     share = 0.0 if "test" in source.splits else todo.settings.hold_out
     dataset, test, held = hold_out(dataset, todo.batch, share, todo.settings.seed)
     tell(summary(source, dataset, todo.batch, len(test or ()), len(lost)))
@@ -176,7 +180,12 @@ def _carry_out(
         todo, said = suited(todo, dataset, given)
         for line in said:
             tell(f"{line}. To change it: --set {line.partition('=')[0]}=VALUE")
-    settings = todo.settings
+    settings, figure = todo.settings, None
+    if settings.evaluate_every and not finishing:
+        own = "test" in source.splits
+        unseen = images(split="test", limit=limit, progress=progress)[0] if own else test
+        whence = "of the test split" if own else "held out"
+        figure = figure_of(spec, recipe, todo, unseen, whence, judge=judge, device=device)
     torch.manual_seed(settings.seed)
     model = weights.build(spec, todo.config)
     if start is not None:
@@ -191,9 +200,11 @@ def _carry_out(
         log_every=settings.log_every,
         save_every=settings.save_every,
         sample_every=settings.sample_every,
-        resume=resume,
+        evaluate_every=settings.evaluate_every,
+        resume=at(out, chosen.step) if chosen else resume,
         progress=progress,
-        preview=_preview(spec, recipe, todo, dataset),
+        preview=preview_of(spec, recipe, todo, dataset),
+        figure=figure,
         deadline=deadline,
         claim=(lambda: None) if finishing else partial(claim, out, todo),
     )
@@ -213,7 +224,12 @@ def _carry_out(
     )
     resolve(spec.train)(model.train(), batches, run, steps=todo.steps, **todo.arguments)
     if run.rank == 0:
-        write_card(out, spec, recipe, todo, run, dataset, data_facts(source, dataset, test, held), source)
+        write_card(out, spec, recipe, todo, run, dataset, data_facts(source, dataset, test, held), source, chosen)
+    if run.best and run.best.step != run.step:
+        tell(
+            f"At step {run.best.step:,} {run.best.name} was best: {run.best.value:.5g}. "
+            f"For the card of that step: zoo finish {out} --best"
+        )
     run.wait()
     return load(out, device=device)
 
@@ -228,16 +244,18 @@ def finish(
     device: str = "auto",
     progress: bool = True,
     limit: int | None = None,
+    best: bool = False,
 ) -> Model:
     """Make a card of the run in the folder `out` as it is, and return its model.
 
-    The card is that of the newest complete checkpoint, and says how many steps were made. Nothing is trained, and the
-    run can still go on.
+    The card is that of the newest complete checkpoint, and says how many steps were made. With `best` it is that of the
+    checkpoint whose figure was best, if the run has measured one with `evaluate_every`. Nothing is trained, and the run
+    can still go on.
 
     data: the data set that the run was begun with. It must be given if its folder is not found by the name that the
     card has for it, since a run records no path. pairs, splits, skip_broken, limit: as they were given to `train`.
 
-    Raises NotFoundError if there is no run or no complete checkpoint in `out`, MissingExtraError, and DataError, also
+    Raises NotFoundError if there is no run or no such checkpoint in `out`, MissingExtraError, and DataError, also
     for data with another content.
     """
     require("train", "training")
@@ -245,9 +263,10 @@ def finish(
     todo, (steps, _) = plan_of(out), reached(out)
     if steps == 0:
         raise NotFoundError(f"the run in {out} has no complete checkpoint yet", "To go on with it, add --resume.")
+    picked = chosen_of(out) if best else None
     with raised():
         return _carry_out(
-            replace(todo, steps=steps),
+            replace(todo, steps=picked.step if picked else steps),
             out,
             data or todo.data,
             Reading(pairs, splits, skip_broken),
@@ -257,6 +276,7 @@ def finish(
             progress=progress,
             limit=limit,
             finishing=True,
+            chosen=picked,
         )
 
 
@@ -310,20 +330,3 @@ def _name_of(data: Given) -> str | Path:
     if not isinstance(data, str | Path):
         return Path(data[0]).expanduser().absolute().parent
     return PAGE.sub("", data).strip("/") if isinstance(data, str) and PAGE.match(data) else data
-
-
-def _preview(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:
-    """The pictures that a run saves: samples, or for a translator the first training images with their translations."""
-    if not {"sample", "translate"} & set(spec.capabilities):
-        return None
-    shown = shown_rows(recipe, todo)
-
-    def preview(module: nn.Module) -> Images:
-        model = handle(spec, todo, module)
-        if "sample" in spec.capabilities:
-            return pictures.samples(model, shown, columns=12)
-        if dataset.inputs is not None:
-            return pictures.pairs(model, dataset.inputs[:12] / 255, dataset.images[:12] / 255, recipe.credit)
-        return pictures.beside(model, dataset.images[:12], shown)
-
-    return preview

@@ -3,7 +3,7 @@
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -31,12 +31,13 @@ from zoo.files import TEMPORARY, sha256
 from zoo.images.batch import Images
 from zoo.model import Model
 from zoo.training import pictures
+from zoo.training.best import Best
 from zoo.training.claims import begun, in_precision, is_begun
 from zoo.training.plan import Plan
 from zoo.training.rounding import as_stored
 from zoo.training.run import Run
 
-UNSHOWN = {"batch_size", "precision", "seed", "log_every", "save_every", "sample_every"}
+UNSHOWN = {"batch_size", "precision", "seed", "log_every", "save_every", "sample_every", "evaluate_every"}
 """Settings that a card records in another place, or that do not change the weights."""
 
 
@@ -49,8 +50,12 @@ def write_card(
     dataset: Dataset,
     data: Mapping[str, Any],
     source: Source,
+    best: Best | None = None,
 ) -> None:
-    """Make the card in a temporary folder, then move it to `out`. If this fails, an earlier card stays as it was."""
+    """Make the card in a temporary folder, then move it to `out`. If this fails, an earlier card stays as it was.
+
+    best: how the step was chosen, if it was.
+    """
     shown = shown_rows(recipe, todo)
     given = dataset.images if dataset.inputs is None else dataset.inputs
     module, dtype = as_stored(run.published, partial(handle, spec, todo), todo.settings.weights, given, shown)
@@ -62,7 +67,7 @@ def write_card(
         picture = _picture(model, recipe, todo, source)
         if picture is not None:
             picture.save(folder / PICTURE)
-        facts = _facts(spec, recipe, todo, run, dataset, data, dtype, pictured=picture is not None)
+        facts = _facts(spec, recipe, todo, run, dataset, data, dtype, best, pictured=picture is not None)
         golden = pictures.golden(model)
         cards.write_facts(folder, facts.model_copy(update={"golden": golden}))
         for file in folder.iterdir():
@@ -91,6 +96,23 @@ def _device(module: nn.Module) -> str:
 def shown_rows(recipe: Recipe, todo: Plan) -> tuple[Mapping[str, Any], ...]:
     """The conditions of each row of the picture. The recipe's use the names of its own data, so others get none."""
     return recipe.shown if todo.data == recipe.data else ()
+
+
+def preview_of(spec: ModelSpec, recipe: Recipe, todo: Plan, dataset: Dataset) -> Callable[[nn.Module], Images] | None:
+    """The pictures that a run saves: samples, or for a translator the first training images with their translations."""
+    if not {"sample", "translate"} & set(spec.capabilities):
+        return None
+    shown = shown_rows(recipe, todo)
+
+    def preview(module: nn.Module) -> Images:
+        model = handle(spec, todo, module)
+        if "sample" in spec.capabilities:
+            return pictures.samples(model, shown, columns=12)
+        if dataset.inputs is not None:
+            return pictures.pairs(model, dataset.inputs[:12] / 255, dataset.images[:12] / 255, recipe.credit)
+        return pictures.beside(model, dataset.images[:12], shown)
+
+    return preview
 
 
 def data_facts(source: Source, dataset: Dataset, test: Dataset | None, held: Held | None) -> dict[str, Any]:
@@ -126,6 +148,7 @@ def _facts(
     dataset: Dataset,
     data: Mapping[str, Any],
     dtype: str,
+    best: Best | None,
     *,
     pictured: bool,
 ) -> cards.Facts:
@@ -144,6 +167,7 @@ def _facts(
         seed=settings.seed,
         settings=todo.arguments | settings.model_dump(exclude=UNSHOWN) | {"weights": dtype},
         software={"zoo": __version__, "torch": version("torch"), "python": platform.python_version()},
+        chosen=best and cards.Chosen(figure=best.name, value=best.value, images=best.images, whence=best.whence),
         parent=Parent(**todo.parent) if todo.parent else None,
     )
     own, parent = todo.data == recipe.data, training.parent
@@ -153,12 +177,20 @@ def _facts(
         summary=recipe.summary if own and size == recipe.preparation.size else plain,
         license=recipe.license if own and not parent else "other",
         data_terms=f"{terms} The training began from {parent.name}: {parent.terms}" if parent else terms,
-        limits=list(recipe.limits) if own else [],
+        limits=[*(recipe.limits if own else ()), *([_favoured(best)] if best else [])],
         larger=recipe.larger if own else "",
         training=training,
         picture_inputs=recipe.inputs if pictured else None,
         picture_credit=recipe.credit if pictured and own else "",
         picture_rows=[dict(row) for row in shown_rows(recipe, todo)] if pictured else [],
+    )
+
+
+def _favoured(best: Best) -> str:
+    """What the choice of a step does to figures."""
+    return (
+        f"Step {best.step:,} was chosen because its {best.name} was the best on {best.images:,} images "
+        f"{best.whence}. So figures on these images are better than they would be on others."
     )
 
 

@@ -16,6 +16,7 @@ import copy
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from zoo.files import sweep
 from zoo.noise import FreshNoise, Noise
 from zoo.telling import say
 from zoo.training import average, checkpoints
+from zoo.training.best import Best, Figure, remembered
 from zoo.training.log import Log, Means
+from zoo.training.processes import average_gradients, broadcast_weights
 from zoo.training.progress import Display, display
 from zoo.training.stopping import Noted, OutOfTime, Stopped, agreed, noted
 from zoo.training.threads import threaded
@@ -42,8 +45,10 @@ class Run:
     """One training run in the folder `out`. The loop calls the run; the run never calls the loop.
 
     preview: a function that is called with the averaged module every `sample_every` steps and returns `Images`, which
-    are saved as a picture; the first picture comes after half a minute. precision: `auto` stands for the fastest one on
-    the device. threads: of the CPU; by default as many as are free, measured when the run begins and every minute.
+    are saved as a picture; the first picture comes after half a minute. figure: what is measured of that module every
+    `evaluate_every` steps, and at the end. The checkpoint where it is best is kept beside the newest two. resume: go on
+    from the newest checkpoint, or from this one. precision: `auto` stands for the fastest one on the device. threads:
+    of the CPU; by default as many as are free, measured when the run begins and every minute.
     deadline: a time of `time.monotonic()`. After the first step that ends later, the run saves and raises OutOfTime.
     claim: a function that is called just before the run first writes to `out`, once it is known that it can begin.
     """
@@ -60,9 +65,11 @@ class Run:
         log_every: int = 50,
         save_every: int = 1000,
         sample_every: int = 1000,
-        resume: bool = False,
+        evaluate_every: int = 0,
+        resume: bool | Path = False,
         progress: bool = True,
         preview: Callable[[nn.Module], Any] | None = None,
+        figure: Figure | None = None,
         deadline: float | None = None,
         claim: Callable[[], None] = lambda: None,
     ) -> None:
@@ -81,6 +88,7 @@ class Run:
         self.rank, self.world = self._process.process_index, self._process.num_processes
         self.log_every, self.save_every, self.sample_every = log_every, save_every, sample_every
         self.progress, self.preview = progress and self.rank == 0, preview
+        self.evaluate_every, self.figure = evaluate_every, figure if evaluate_every else None
         self.deadline, self._claim = deadline, claim
         self.step = 0
         self.seconds = 0.0
@@ -89,6 +97,7 @@ class Run:
         self._average: average.Average | None = None
         self._pass: Callable[[Any, Noise], object] | None = None
         self._means = Means()
+        self.best: Best | None = None
         self._seed()
 
     @property
@@ -106,7 +115,8 @@ class Run:
         for name, part in parts.items():
             if isinstance(part, nn.Module):
                 part.to(self.device).to(memory_format=torch.channels_last)
-                self._broadcast(part)
+                if self.world > 1:
+                    broadcast_weights(part)
             self._parts[name] = part
         if self.decay and "model" in parts:
             self._average = average.Average(parts["model"], self.decay)
@@ -139,7 +149,7 @@ class Run:
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss, inputs=parameters)
         if self.world > 1:
-            self._average_gradients(parameters)
+            average_gradients(parameters)
         if clip is not None:
             nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
@@ -164,7 +174,7 @@ class Run:
         exact = self.precision == "float32"
         with (
             noted(aloud=self.progress) as signals,
-            self._opened() as log,
+            self._opened(total) as log,
             threaded(self.device, self.threads, self._say) as adapt,
             display(self.step, total, self.device, shown=self.progress) as shown,
             kernels(exact=exact),
@@ -187,7 +197,7 @@ class Run:
                     raise stop
                 adapt()
 
-    def _opened(self) -> Log:
+    def _opened(self, total: int) -> Log:
         """The log, once all processes are here and the first one has made the folder ready."""
         self.wait()  # all must have checked `out` before the first one writes to it
         if self.rank == 0:
@@ -198,7 +208,7 @@ class Run:
                     sweep(folder, older_than=0)
             except OSError as error:
                 raise self._unwritable(error) from error
-        return Log(self.out, self.step, active=self.rank == 0)
+        return Log(self.out, self.step, active=self.rank == 0 and self.step < total)
 
     def _unwritable(self, error: OSError) -> TrainingError:
         message = f"cannot write to {self.out}: {error.strerror or error}; {self._kept()}"
@@ -221,16 +231,30 @@ class Run:
         return OutOfTime(self.step, total, self.out) if late else None
 
     def _record(self, log: Log, shown: Display, *, last: bool, stopped: bool) -> None:
-        """Write what is due after this step: losses, a picture, a checkpoint."""
+        """Write what is due after this step: losses, a figure, a picture, a checkpoint."""
+        measuring = self.figure is not None and not stopped and (last or self.step % self.evaluate_every == 0)
         saving = last or stopped or self.step % self.save_every == 0
-        logged = saving or self.step % self.log_every == 0
-        shown.advance(self.step, log.write(self.step, self.seconds, self._finite_means()) if logged else None)
+        means = self._finite_means() if saving or measuring or self.step % self.log_every == 0 else {}
         if last:
             self._settle(self.published)
+        if measuring and self.rank == 0:
+            before = self.best
+            means |= self._measured(last)
+            saving = saving or self.best is not before
+        shown.advance(self.step, log.write(self.step, self.seconds, means))
         if self.preview and self.rank == 0 and (last or self.step % self.sample_every == 0 or log.lacks_a_picture()):
-            log.picture(self.step, self._sampled(last))
+            log.picture(self.step, self._looked_at(self.preview, last))
         if self.rank == 0 and saving:
             self.save()
+
+    def _measured(self, last: bool) -> dict[str, float]:
+        """The figure as it is now, told and compared with the best one."""
+        assert self.figure is not None
+        value = self._looked_at(self.figure.of, last)
+        before, self.best = self.best, self.figure.best(self.step, value, self.best)
+        best = "" if self.best is before else ", the best so far"
+        self._say(f"step {self.step:,}: {self.figure.name} {value:.5g}{best}")
+        return {self.figure.name: value}
 
     def _settle(self, module: nn.Module) -> None:
         """Measure the statistics. Every process makes the same passes on the same noise, so that all get the same."""
@@ -242,11 +266,11 @@ class Run:
         self._process.wait_for_everyone()
 
     def save(self) -> Path:
-        """Write a checkpoint, then remove all but the newest two. Returns its folder.
+        """Write a checkpoint, then remove all but the newest two and the best. Returns its folder.
 
         It appears only once it is complete. TrainingError if a tensor holds NaN or infinite values.
         """
-        path = self.out / "checkpoints" / f"step-{self.step:08d}"
+        path = checkpoints.at(self.out, self.step)
         if checkpoints.is_whole(path):
             return path
         shutil.rmtree(path, ignore_errors=True)
@@ -257,13 +281,14 @@ class Run:
         tensors["rng/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoints.write(path, tensors, {"step": self.step, "seconds": self.seconds, "parts": parts})
-        for old in checkpoints.found(self.out)[: -checkpoints.KEEP]:
-            shutil.rmtree(old, ignore_errors=True)
+        best = None if self.best is None else asdict(self.best)
+        checkpoints.write(path, tensors, {"step": self.step, "seconds": self.seconds, "parts": parts, "best": best})
+        checkpoints.prune(self.out, self.best.step if self.best else None)
         return path
 
     def _restore(self) -> None:
-        path, found = checkpoints.newest(self.out), checkpoints.found(self.out)
+        found = checkpoints.found(self.out)
+        path = self._resume if isinstance(self._resume, Path) else checkpoints.newest(self.out)
         if path is not None:
             self._load(path)
         elif found:
@@ -281,6 +306,7 @@ class Run:
         for name, part in self._parts.items():
             checkpoints.restore(part, state["parts"][name], tensors)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.best = remembered(self.out, state)
         if self.rank > 0:  # the checkpoint holds the random state of the first process
             return self._seed()
         torch.set_rng_state(tensors["rng/cpu"])
@@ -306,30 +332,15 @@ class Run:
         good = checkpoints.found(self.out)
         return f"the last good checkpoint is {good[-1]}" if good else "there was no checkpoint yet"
 
-    def _sampled(self, last: bool) -> Any:
-        """A preview. Before the last step it shows a settled copy, so that pictures change nothing in the run."""
+    def _looked_at(self, look: Callable[[nn.Module], Any], last: bool) -> Any:
+        """What `look` gives for the published module. Before the last step it gets a settled copy, so that looking
+        changes nothing in the run."""
         module = self.published if last else copy.deepcopy(self.published)
         if not last:
             self._settle(module)
         training = module.training
         with average.undisturbed(self.device):
             try:
-                return self.preview(module.eval())  # type: ignore[misc]
+                return look(module.eval())
             finally:
                 module.train(training)
-
-    def _broadcast(self, module: nn.Module) -> None:
-        """Copy the weights of the first process to all processes."""
-        if self.world > 1:
-            from accelerate.utils import broadcast
-
-            with torch.no_grad():
-                for tensor in module.state_dict().values():
-                    tensor.copy_(broadcast(tensor.contiguous()))
-
-    def _average_gradients(self, parameters: list[Tensor]) -> None:
-        from accelerate.utils import reduce
-
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.copy_(reduce(parameter.grad, reduction="mean"))

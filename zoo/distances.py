@@ -11,6 +11,8 @@ from zoo.errors import InputError
 
 PATCH = 7
 """Side, in pixels, of the patches that the sliced Wasserstein distance compares."""
+FEWEST = 50
+"""Fewest images of a set whose features can say something about its distribution."""
 BLOCK = 100
 """Most images of a set in one block of the kernel distance."""
 GROUPS = 10

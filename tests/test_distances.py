@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.evaluation.distances import (
+from zoo.distances import (
     density_coverage,
     detail,
     frechet_distance,
