@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 COMMAND = re.compile(r"\b(zoo [a-z]+|pip|pyinstaller) .*?(?=\. |;|$)")
 OPTION = re.compile(r"--(set '?|)([a-z_][\w.-]*)")
-CALLED = {"column": "columns", "signature": "key"}
-"""Arguments in Python that have another name than their option on the command line."""
+CALLED = {"column": "columns", "from": "parent", "list-skipped": "", "no-splits": "splits", "signature": "key"}
+"""Arguments in Python that have another name than their option on the command line; empty for what is no argument."""
 
 
 class ZooError(Exception):
@@ -82,7 +82,7 @@ def arguments(hint: str) -> list[str]:
     if "--" not in hint or "Python" in hint:
         return []
     found = [name.rstrip(".-") for _, name in OPTION.findall(COMMAND.sub("", hint))]
-    return [*dict.fromkeys(CALLED.get(name, name.replace("-", "_")) for name in found)]
+    return [*dict.fromkeys(filter(None, (CALLED.get(name, name.replace("-", "_")) for name in found)))]
 
 
 def closest(word: str, known: Iterable[str]) -> list[str]:

@@ -82,7 +82,7 @@ def test_a_batch_is_no_larger_than_the_data_set(
     zoo.train(out=tmp_path / "run", **options)
     assert training(tmp_path / "run").batch_size == 32
     said = " ".join(capsys.readouterr().err.split())
-    assert "batch_size=32: there are 48 images. To change it: --set batch_size=VALUE" in said
+    assert "batch_size=32: there are 43 images. To change it: --set batch_size=VALUE" in said
 
 
 def test_a_stopped_fine_tuning_resumes_with_what_it_chose(parent: Path, faces: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_run_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None:
 def test_a_signal_before_the_first_step_ends_at_once_and_leaves_nothing(
     number: signal.Signals, tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.training.recipes.load_dataset", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr("zoo.training.recipes.read", lambda *_, **__: signal.raise_signal(number))
     with pytest.raises(Interrupted) as caught:
         zoo.train("dcgan-celeba", out=tmp_path / "run", data=faces, device="cpu", progress=False, steps=2)
     assert (type(caught.value), caught.value.number) == (Interrupted, number)

@@ -68,7 +68,7 @@ def _there(path: Path) -> Path:
         near = [str(parent / name) for name in closest(path.name, _names(parent))]
         hub = "a data set on the Hub is called OWNER/NAME"
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Give a folder or a file that is there; {hub}."
-        raise DataError(f"data: there is no folder {path}", hint)
+        raise DataError(f"data: there is no {'file' if path.suffix else 'folder'} {path}", hint)
     if path.suffix.lower() in ARCHIVES and path.is_file():
         raise DataError(f"data: {path} is an archive that zoo does not read", "Unpack it, or pack it as a .zip.")
     return path

@@ -27,7 +27,7 @@ from zoo.model import Model, load
 from zoo.telling import say
 from zoo.training.best import Best, chosen_of
 from zoo.training.checkpoints import at, reached
-from zoo.training.claims import check_free, claim, plan_of, recalled
+from zoo.training.claims import begun, check_free, claim, plan_of, recalled
 from zoo.training.finetune import Start, remembered, shortened, start_from, suited
 from zoo.training.fitting import fitted, names_of
 from zoo.training.measuring import figure_of
@@ -103,7 +103,7 @@ def train(
         todo = replace(todo, parent=start.parent.model_dump())
     named = [key for key, value in {"name": card_name, "data": data_name}.items() if value is not None]
     todo = recalled(todo, out, pick_device(device), named)
-    if not resume:  # before the data are read; a resumed run is compared when its plan fits the data
+    if not (resume and begun(out)):  # before the data are read; a run is compared when its plan fits the data
         check_free(out, todo, resume)
     with raised():
         return _carry_out(
