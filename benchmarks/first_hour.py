@@ -72,7 +72,7 @@ def _wait(process: "subprocess.Popen[bytes]", started: float, there: Callable[[]
     """Seconds from the start until something is there. SystemExit if the process ends before."""
     while not there():
         if process.poll() is not None:
-            raise SystemExit(f"{' '.join(map(str, process.args))} ended with exit code {process.returncode}")  # type: ignore[union-attr]
+            raise SystemExit(f"the run ended before its first picture, with exit code {process.returncode}")
         time.sleep(POLL)
     return time.perf_counter() - started
 
