@@ -10,22 +10,25 @@ seen, and judged on those that it has not.
 
 import argparse
 
+import torch
+
 import zoo
 from zoo.card.facts import read_facts
-from zoo.data.source import load_dataset
+from zoo.data.source import load_dataset, some
 from zoo.family.registry import resolve
 from zoo.hub.places import locate
 
 
 def held_out_accuracy(run: str, data: str) -> tuple[float, int]:
-    """Accuracy of the categories, matched one to one, on the training images after those that the run has seen."""
+    """Accuracy of the categories, matched one to one, on the training images that the run has not seen."""
     model, training = zoo.load(run), read_facts(locate(run)).training
     assert training is not None
     whole = load_dataset(data, model.preparation, kind="labelled", columns=training.columns)
     if training.images >= len(whole):
         raise SystemExit(f"{run} has seen all {len(whole)} training images; train it with --limit")
     guess = model.infer(whole.images, batch_size=256)["category"].argmax(1)
-    seen, unseen = slice(None, training.images), slice(training.images, None)
+    seen = some(len(whole), training.images)
+    unseen = torch.ones(len(whole), dtype=torch.bool).index_fill(0, seen, False)
     contingency, matches = (resolve(f"zoo_infogan.evaluate:{name}") for name in ("contingency", "matches"))
     assert whole.labels is not None
     classes = int(whole.labels.max()) + 1

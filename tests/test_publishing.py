@@ -371,13 +371,19 @@ def test_all_cards_go_to_their_repositories_and_into_a_collection(
     run: Callable[..., Any], server: LoopbackHub, card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "bundled", lambda: {"dcgan-tiny": card})
-    for _ in range(2):
-        done = run("--all", "--to", "org", "--tag", "v1", "--yes")
+    for to in ("org", "https://huggingface.co/org/"):
+        done = run("--all", "--to", to, "--tag", "v1", "--yes")
         assert done.exit_code == 0, done.output
     assert list(server.repositories) == [REPO]
     (collection,) = server.collections.values()
     assert (collection["title"], collection["namespace"]) == (f"zoo {zoo.__version__}", "org")
     assert [item["id"] for item in collection["items"]] == [REPO]
+
+
+def test_the_address_of_a_page_is_its_repository(run: Callable[..., Any], server: LoopbackHub, card: Path) -> None:
+    done = run(card, "--to", f"https://huggingface.co/{REPO}", "--yes")
+    assert done.exit_code == 0, done.output
+    assert list(server.repositories) == [REPO]
 
 
 @pytest.mark.parametrize("words", [["--to", REPO, "--yes"], ["x", "--all", "--to", "org", "--yes"]])

@@ -91,7 +91,8 @@ def check_size(n: int, preparation: Preparation) -> None:
     if size > MAX_RESULT:
         raise InputError(
             f"{n} images take {size / 2**30:.0f} GiB, but one call returns at most {MAX_RESULT >> 30} GiB",
-            f"Take them in batches: for images in model.stream({n}, seed=0). Or as files: zoo sample --out FOLDER.",
+            f"Write them to a folder, a .zip or a .npz: zoo sample NAME -n {n} --out FOLDER. "
+            f"In Python: model.stream({n}, seed=0)",
         )
 
 

@@ -68,7 +68,7 @@ def refuse_pointer(beginning: bytes, where: str) -> None:
     """FormatError for what git holds in the place of a large file, if the file itself was not fetched."""
     if beginning.startswith(POINTER[: len(beginning)]) and beginning:
         raise FormatError(
-            f"{where}: this is a pointer of Git LFS, not the file itself", "Fetch the files of the clone: git lfs pull"
+            f"{where}: this is a pointer of Git LFS, not the file itself; 'git lfs pull' fetches the files of a clone"
         )
 
 

@@ -69,12 +69,13 @@ def draft(
     token: str | bool | None = None,
     device: str = "auto",
 ) -> Iterator[Draft]:
-    """A card on its way to the repository `to` (`org/name`). Nothing is changed on the Hub before `send`.
+    """A card on its way to the repository `to`. Nothing is changed on the Hub before `send`.
 
-    tag: a tag for the commit; no other commit may have it. private: whether a new repository is private. key: a
-    private key (PEM) to sign the card with.
+    to: `org/name`, or the address of its page. tag: a tag for the commit; no other commit may have it. private: whether
+    a new repository is private. key: a private key (PEM) to sign the card with.
     Raises FormatError for a card that fails its checks, MissingExtraError, NotFoundError, InputError and HubError.
     """
+    to, _ = hub.page(to)
     check_names(to, tag)
     require("evaluate", "verifying what is published")
     source = hub.locate(name)

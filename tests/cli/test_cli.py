@@ -583,6 +583,27 @@ def test_a_training_that_cannot_begin_says_why(
     assert said in result.stderr
 
 
+def test_a_usage_error_repeats_what_was_typed_with_what_it_lacks(run: Callable[..., Any]) -> None:
+    result = run("train", "dcgan-celeba", "--data", "my photos")
+    assert result.exit_code == 2
+    assert "zoo train dcgan-celeba --data 'my photos' --out runs/dcgan-celeba" in " ".join(result.stderr.split())
+    result = run("train", "dcgan-celeba", "photos", "--out", "run")
+    assert result.exit_code == 2
+    assert "--data photos" in result.stderr
+
+
+def test_an_option_of_one_letter_is_suggested(run: Callable[..., Any], tiny_card: Path) -> None:
+    result = run("sample", tiny_card, "--n", 4)
+    assert result.exit_code == 2
+    assert "Did you mean '-n'?" in result.stderr
+
+
+def test_too_many_images_for_a_grid_are_told_what_to_type(run: Callable[..., Any], tiny_card: Path) -> None:
+    result = run("sample", tiny_card, "-n", 10**7, "--out", "x.png")
+    assert result.exit_code == 1
+    assert "zoo sample NAME -n 10000000 --out FOLDER" in result.stderr
+
+
 def test_evaluate_shows_the_figures_it_gets(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
     metric = cards.Metric(

@@ -18,7 +18,7 @@ from tables import classes, flags, write_table
 
 from zoo.data import cache, decode
 from zoo.data.batches import Batches, augment
-from zoo.data.source import Dataset, load_dataset
+from zoo.data.source import Dataset, load_dataset, some
 from zoo.distances import detail
 from zoo.errors import DataError
 from zoo.family.spec import Preparation
@@ -61,8 +61,19 @@ def test_images_are_prepared_as_the_model_prepares_them(pictures: Sequence[Path]
     assert torch.equal(load_dataset(copied, preparation).images.float() / 255, expected)
 
 
-def test_limit_takes_the_first_images(faces: Path) -> None:
-    assert torch.equal(load_dataset(faces, SMALL, limit=5).images, load_dataset(faces, SMALL).images[:5])
+def test_a_limit_takes_images_of_all_classes_and_always_the_same(pictures: Sequence[Path], tmp_path: Path) -> None:
+    for i, path in enumerate(pictures):
+        folder = tmp_path / "data" / ("cats" if 2 * i < len(pictures) else "dogs")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.name)
+    whole, part = (load_dataset(tmp_path / "data", SMALL, kind="labelled", limit=limit) for limit in (None, 6))
+    assert part.labels is not None
+    assert set(part.labels.tolist()) == {0, 1}
+    assert len(part) == 6
+    rows = some(len(whole), 6)
+    assert torch.equal(part.images, whole.images[rows])
+    assert torch.equal(rows, some(len(whole), 6))
+    assert torch.equal(some(len(whole), 100), torch.arange(len(whole)))
 
 
 def test_a_folder_per_class_gives_labels(pictures: Sequence[Path], tmp_path: Path) -> None:
@@ -217,7 +228,7 @@ def test_parts_of_a_split_are_taken_from_the_whole_or_cached_by_themselves(
     assert decoded == 8
     shutil.rmtree(cached)
     load_dataset(folder, SMALL)
-    for picked, options in (([0, 1, 4, 5, 7], domains), ([0, 1, 2], {"limit": 3})):
+    for picked, options in (([0, 1, 4, 5, 7], domains), (some(8, 3).tolist(), {"limit": 3})):
         decoded, part = count.of(folder, SMALL, **options)
         assert decoded == 0
         assert torch.equal(part.images, whole.images[picked])

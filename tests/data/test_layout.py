@@ -132,6 +132,7 @@ def test_what_is_left_out_is_counted_and_said_with_its_reason(tmp_path: Path) ->
 SAID = [
     (layouts.by_class, "9 images in 3 classes: bus, test, train"),
     (layouts.mixed, "6 images, no classes, since 2 of them are outside of the folders"),
+    (lambda folder: layouts.pictures(folder, ["1.png"]), "1 image"),
     (layouts.splits, "4 images; 2 more in the test split; 1 file left out: see --list-skipped"),
     (layouts.flat, "16 images"),
     (layouts.celeba, "3 images, described by list_attr_celeba.txt; 2 files left out: see --list-skipped"),
@@ -205,6 +206,19 @@ def other_columns(folder: Path) -> Path:
     return data
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+
+
+def pointer_table(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "x.parquet").write_text(POINTER)
+    return folder
+
+
+def zipped(build: Build) -> Build:
+    return lambda folder: Path(shutil.make_archive(str(folder.parent / "packed"), "zip", build(folder)))
+
+
 FAULTS: list[tuple[Build, str, str]] = [
     (lambda folder: folder / "nowhere", "images", "there is no folder .*nowhere"),
     (texts, "images", "holds no images and no data files"),
@@ -224,6 +238,10 @@ FAULTS: list[tuple[Build, str, str]] = [
     (with_text("metadata.jsonl", '{"file_name": "1.png"}\n{"a"\n'), "images", "line 2: "),
     (with_text("list_attr_celeba.txt", "1\nSmiling Young\n1.png 1\n"), "images", "has 1 values for 2 attributes"),
     (broken_table, "images", "x.parquet cannot be read"),
+    (pointer_table, "images", "x.parquet: this is a pointer of Git LFS.*git lfs pull"),
+    (zipped(pointer_table), "images", "x.parquet: this is a pointer of Git LFS.*git lfs pull"),
+    (with_text("metadata.csv", POINTER), "images", "metadata.csv: this is a pointer of Git LFS.*git lfs pull"),
+    (with_text("3.png", POINTER), "images", "(?s)1 of 3 images.*3.png: this is a pointer of Git LFS.*git lfs pull"),
     (other_columns, "images", "train-2-00000-of-00001.parquet has the columns|has the columns image"),
 ]
 

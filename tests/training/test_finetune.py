@@ -83,6 +83,7 @@ def test_a_batch_is_no_larger_than_the_data_set(
     assert training(tmp_path / "run").batch_size == 32
     said = " ".join(capsys.readouterr().err.split())
     assert "batch_size=32: there are 43 images. To change it: --set batch_size=VALUE" in said
+    assert "ema=0.0: so few steps need no average" in said
 
 
 def test_a_stopped_fine_tuning_resumes_with_what_it_chose(parent: Path, faces: Path, tmp_path: Path) -> None:
@@ -120,6 +121,8 @@ def stopped(faces: Path, tmp_path: Path) -> Path:
 
 
 def test_a_stopped_run_can_be_finished_and_still_go_on(stopped: Path, faces: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"(?s)no card yet.*zoo finish"):
+        zoo.load(stopped)
     before = contents(stopped, {"run.json"})
     model = zoo.finish(stopped, data=faces, device="cpu", progress=False)
     assert training(stopped).steps == reached(stopped)[0] == 1

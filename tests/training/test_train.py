@@ -249,6 +249,8 @@ def test_a_copy_of_the_recipes_data_keeps_its_terms(faces: Path, tmp_path: Path)
         ({"steps": True}, r"steps=True: expected a number"),
         ({"batch_size": True}, r"batch_size: expected a number, found True"),
         ({"width": True}, r"width: expected a number, found True"),
+        ({"steps": 2.0}, r"steps=2.0: expected a whole number"),
+        ({"batch_size": 2.0}, r"batch_size: expected a whole number, found 2.0"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_read_or_written(
@@ -586,6 +588,20 @@ def test_a_run_is_not_resumed_with_other_images(
     with pytest.raises(DataError, match=r"(?s)the run was begun with other data.*43 images then.*same data"):
         train(run_folder, data, resume=True, **SAME | {"steps": 6})
     assert contents(run_folder, names) == before
+
+
+def test_a_run_from_before_a_setting_existed_goes_on_as_it_began(faces: Path, tmp_path: Path) -> None:
+    for name, total in (("straight", 6), ("old", 4)):
+        train(tmp_path / name, faces, **SAME | {"steps": total, "hold_out": 0})
+    plan = json.loads((tmp_path / "old" / "run.json").read_text())
+    del plan["settings"]["hold_out"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(plan))
+    with pytest.raises(InputError, match=r"hold_out was 0.0, now 0.2"):
+        train(tmp_path / "old", faces, resume=True, **SAME | {"steps": 6, "hold_out": 0.2})
+    zoo.finish(tmp_path / "old", data=faces, device="cpu", progress=False)
+    train(tmp_path / "old", faces, resume=True, **SAME | {"steps": 6})
+    same = {"model.safetensors", "run.json"}
+    assert contents(tmp_path / "old", same) == contents(tmp_path / "straight", same)
 
 
 def test_a_limit_makes_other_data_of_the_same_folder(run_folder: Path, faces: Path) -> None:

@@ -41,7 +41,9 @@ DataName = Annotated[
 Judge = Annotated[
     str | None, typer.Option(metavar="CARD", help="Card to judge with. By default the judge that the recipe names.")
 ]
-Limit = Annotated[int | None, typer.Option(metavar="N", help="Use only the first N images of the data set.")]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", help="Use only N random images of the data set, always the same ones.")
+]
 PairsSide = Annotated[
     str | None,
     typer.Option(
@@ -162,9 +164,10 @@ def _controls(ctx: typer.Context, model: "Model", pairs: Pairs, extra: Pairs) ->
         if key not in known:
             option = f"--{key.replace('_', '-')}"
             options = {opt[2:] for param in ctx.command.params for opt in param.opts if opt.startswith("--")}
-            near = closest(option[2:], options | known.keys())
+            near = [f"--{word}" for word in closest(option[2:], options | known.keys())]
+            near = [f"-{key}"] if any(f"-{key}" in param.opts for param in ctx.command.params) else near
             takes = f"these conditions: {', '.join(sorted(known))}" if known else "no conditions"
-            hint = f" Did you mean {' or '.join(repr(f'--{word}') for word in near)}?" if near else ""
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             ctx.fail(f"zoo {ctx.info_name} has no option {option}, and {model.name} takes {takes}.{hint}")
         if not text:
             ctx.fail(f"The condition --{key} needs a value, {known[key]}.")

@@ -55,7 +55,7 @@ def publish(
     done = []
     ours = [card for card, folder in hub.bundled().items() if read_config(folder).package == DISTRIBUTION]
     for card in [name] if name else ours:
-        repo = to if name else f"{to}/{card}"
+        repo = to if name else f"{to.rstrip('/')}/{card}"
         with publishing.draft(card, repo, tag=tag, private=private, key=key) as ready:
             _show_plan(ready)
             if dry_run or (ask and ready.plan.needed and not ask()):
@@ -63,7 +63,7 @@ def publish(
             done.append(ready.send())
         typer.echo(f"{done[-1].url} {'sent' if done[-1].changed else 'held this card already'}, read back, verified")
     if every and done:
-        typer.echo(publishing.collect(to, [one.repo for one in done]))
+        typer.echo(publishing.collect(done[0].repo.partition("/")[0], [one.repo for one in done]))
 
 
 def _show_plan(ready: "Draft") -> None:

@@ -113,7 +113,8 @@ def train(
         del reading["skip_broken"]  # it lists what would be left out
         return _list_skipped(name, parent, files, columns, image_size, reading)
     if out is None:
-        ctx.fail(f"Give the folder of the run: zoo train {name or f'--from {parent}'} --out runs/{name or 'mine'}")
+        words = [*ctx.obj, "--out", f"runs/{name or 'mine'}"]
+        ctx.fail(f"Give the folder of the run: {shlex.join(words)}")
     import zoo
     from zoo.card.names import PLAN
     from zoo.training.stopping import Interrupted
@@ -185,7 +186,7 @@ def _how_to_go_on(ctx: typer.Context) -> str:
 def _files(ctx: typer.Context, data: list[str] | None) -> str | list[str] | None:
     """The data set: one source, or several files. A shell turns `--data *.jpg` into one option and many words."""
     if ctx.args and not data:
-        ctx.fail(f"zoo train takes no second argument {ctx.args[0]!r}.")
+        ctx.fail(f"zoo train takes no second argument {ctx.args[0]!r}. For a data set: --data {ctx.args[0]}")
     given = [*(data or ()), *ctx.args]
     return given[0] if len(given) == 1 else given or None
 

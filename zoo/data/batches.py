@@ -54,8 +54,9 @@ class Batches:
         available = min(len(rows) for rows in self._domains)
         if not 1 <= batch_size <= available:
             whose = "which has" if len(self._domains) == 1 else "whose smaller domain has"
+            counted = f"{available:,} {'image' if available == 1 else 'images'}"
             hint = f"Give a smaller batch, --batch-size {available}, or a data set with more images."
-            found = f"the batch size {batch_size} does not fit {dataset.source}, {whose} {available} images"
+            found = f"the batch size {batch_size} does not fit {dataset.source}, {whose} {counted}"
             raise DataError(found, hint if available else "Give a data set with images in both domains.")
         if batch_size % world:
             raise DataError(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.data.tree import Entry, Left, Reader, Tree
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, FormatError
+from zoo.files import refuse_pointer
 from zoo.images.read import SUFFIXES
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -136,6 +137,10 @@ def _attributes(file: Entry, pictures: Sequence[Entry], found: Tree) -> list[Row
 def _text(file: Entry) -> str:
     try:
         with Reader(TEXT) as read:
-            return read(file).decode("utf-8-sig")
-    except (OSError, ValueError, ZooError) as error:
+            data = read(file)
+        refuse_pointer(data[:128], str(file))
+        return data.decode("utf-8-sig")
+    except FormatError as error:
+        raise DataError(f"data: {error.message}", "Replace that file.") from error
+    except (OSError, ValueError) as error:
         raise DataError(f"data: {file} cannot be read as text: {error}", "Save it as UTF-8.") from error

@@ -80,7 +80,7 @@ def load_dataset(
     """All images of one split, cropped and resized as `preparation` says.
 
     source: a folder or a .zip of images or of parquet files; files of images; or the name of a data set on the Hub.
-    "Your data" in the docs says which layouts are known. limit: only so many images, the first ones.
+    "Your data" in the docs says which layouts are known. limit: only so many images; see `some`.
     columns: which columns are the `image`, the `label`, the `attributes` (with commas between them), the `input` of
     pairs, or the `domain`. The domain is one column with two values, and the smaller value is the first domain. Or it
     is two columns (with a comma between them), each true for the images of its domain; images of neither or both
@@ -108,17 +108,16 @@ def read(
     DataError if images cannot be read, unless the source is read with `skip_broken`. It tells of all of them.
     """
     table, columns = of_split(source, split), resolved(source, split, kind, columns or {})
-    n = len(table) if limit is None else min(limit, len(table))
-    if n == 0:
+    if not len(table):
         raise DataError(f"{source.name}: the split {split!r} has no images", "Give another data set: --data FOLDER")
-    picked, found = torch.arange(n), read_labels(source, split, kind, columns)
+    picked, found = some(len(table), limit), read_labels(source, split, kind, columns)
     if found is not None:
-        marks, said = found[0][:n], found[1]
+        marks, said = found
         if names:
             places = labels.agreed(names, said, source.name, part=kind == "labelled" and split != "train")
             marks, said = labels.ordered(marks, said, places, names)
         if kind == "unpaired":
-            picked = _of_a_domain(marks, source.name)
+            picked = _of_a_domain(marks, picked, source.name)
     keys = ["image", *(["input"] if "input" in columns else [])]
     pictured = {key: _column_of_pictures(source, table, columns[key]) for key in keys}
     title = f"decoding {source.name}"
@@ -141,9 +140,17 @@ def _column_of_pictures(source: Source, table: Table, column: str) -> str:
     return column
 
 
-def _of_a_domain(domains: Tensor, name: str) -> Tensor:
-    """The numbers of the rows that belong to just one of the two domains."""
-    inside = (domains >= 0).nonzero().flatten()
+def some(n: int, limit: int | None) -> Tensor:
+    """Numbers of so many of n rows, or of all, that go up. They are random, and always the same for the same n: the
+    first rows would not do, since a data set may be sorted by class."""
+    if limit is None or limit >= n:
+        return torch.arange(n)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:limit].sort().values
+
+
+def _of_a_domain(domains: Tensor, picked: Tensor, name: str) -> Tensor:
+    """Those of the picked rows that belong to just one of the two domains."""
+    inside = picked[domains[picked] >= 0]
     if len(inside) == 0:
         raise DataError(
             f"{name}: no image belongs to just one of the two domains", "Give other columns: --column domain=NAME,NAME"
@@ -158,7 +165,9 @@ def _good(source: Source, made: Mapping[str, Decoded], n: int) -> tuple[Tensor, 
     if lost and (not source.reading.skip_broken or len(faults) == n):
         shown = "".join(f"\n  {told(left)}" for left in lost[:SHOWN])
         more = f"\n  and {len(lost) - SHOWN:,} more" if len(lost) > SHOWN else ""
-        hint = "Mend or remove them. Or add --skip-broken to go on without them; --list-skipped lists all."
+        hint = (
+            "Mend or remove them. Or add --skip-broken to go on without them. To see all: zoo train NAME --list-skipped"
+        )
         hint = hint if len(faults) < n else "Give other images."
         raise DataError(
             f"{source.name}: {len(lost):,} of {n + len(source.broken):,} images cannot be used:{shown}{more}", hint
@@ -172,7 +181,8 @@ def summary(source: Source, dataset: Dataset, kind: str, held: int = 0, lost: in
     dataset: the split that is trained on. held: images of it that are held out. lost: those that cannot be read.
     """
     what = f" in {layout.counted(CALLED[kind], dataset.names)}" if dataset.names else source.words
-    parts = [f"{len(dataset) + held:,} images{what}"]
+    n = len(dataset) + held
+    parts = [f"{n:,} {'image' if n == 1 else 'images'}{what}"]
     if held:
         parts.append(f"{held:,} of them held out")
     if "test" in source.splits:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from zoo.data.tree import Entry, Reader, unchanged
 from zoo.errors import DataError, FormatError
+from zoo.files import refuse_pointer
 
 LARGEST = 4 << 30
 """Bytes that a table in a zip may have: it is read as a whole."""
@@ -261,10 +262,15 @@ def _opened(entry: Entry) -> Iterator[Any]:
     kind = _Parquet if entry.suffix == ".parquet" else _Arrow
     try:
         if entry.member is None:
+            with open(entry.path, "rb") as file:
+                refuse_pointer(file.read(128), str(entry))
             yield kind(str(entry.path))
         else:
             with Reader(LARGEST) as read:
                 data = read(entry)
+            refuse_pointer(data[:128], str(entry))
             yield kind(BytesIO(data))
-    except (pyarrow.ArrowException, OSError, FormatError) as error:
+    except FormatError as error:
+        raise DataError(f"data: {error.message}", "Replace that file.") from error
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"data: {entry} cannot be read: {error}".splitlines()[0], "Replace that file.") from error

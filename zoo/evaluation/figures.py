@@ -58,7 +58,7 @@ def evaluate(
     backbone: the network whose features compare sets of images. By default it is the scoring classifier, and the
     distances are measured a second time with `imagenet-lite0`, if that card is here. A name here replaces both: any
     timm model, or `inception` for the usual FID. Its weights are downloaded.
-    limit: use only so many images of each split, the first ones, for a quick test. Such figures cannot be written.
+    limit: use only so many images of each split, for a quick test. Such figures cannot be written.
     neighbours: a picture file for the first samples, each above its nearest training images. It shows images of the
     data set, so it cannot be inside a card.
 

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from zoo.card.made import Training
 from zoo.data.columns import LABELS
 from zoo.data.held import Held, parted
 from zoo.data.layout import Reading
 from zoo.data.opening import Given, open_source
-from zoo.data.source import NAMES, Dataset, read
+from zoo.data.source import NAMES, Dataset, read, some
 from zoo.errors import DataError
 from zoo.family.spec import Preparation
 from zoo.model import Model
@@ -75,7 +73,7 @@ class Splits:
         return {split.split: self._cut(split) for split in (test, train)}
 
     def _cut(self, dataset: Dataset) -> Dataset:
-        return dataset.rows(torch.arange(len(dataset))[: self._limit], dataset.split)
+        return dataset.rows(some(len(dataset), self._limit), dataset.split)
 
     def _read(self, preparation: Preparation, split: str, kind: str, limit: int | None) -> Dataset:
         names = self._names if kind == self.kind else None

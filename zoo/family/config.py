@@ -30,14 +30,18 @@ def validate(schema: type[Schema], values: object, where: str) -> Schema:
         hint = did_you_mean(unknown[0], schema.model_fields) if unknown else None
         raise ConfigError(f"{where}: " + "; ".join(lines + more), hint) from None
     for key, value in values.items():
-        if taken_for_a_number(value, getattr(checked, key)):
-            raise ConfigError(f"{where}: {key}: expected a number, found {value}")
+        if kind := misread(value, getattr(checked, key)):
+            raise ConfigError(f"{where}: {key}: expected {kind}, found {value}")
     return checked
 
 
-def taken_for_a_number(given: object, read: object) -> bool:
-    """Whether a schema has read a truth value as a number."""
-    return isinstance(given, bool) and isinstance(read, int | float) and not isinstance(read, bool)
+def misread(given: object, read: object) -> str:
+    """What a schema wanted and did not get: it reads a truth value as a number, and 2.0 as 2. Empty if all is well."""
+    if isinstance(given, list | tuple) and isinstance(read, list | tuple):
+        return next(filter(None, map(misread, given, read)), "")
+    if isinstance(given, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+        return "a number"
+    return "a whole number" if isinstance(given, float) and type(read) is int else ""
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from zoo.card.names import CONFIG, FACTS, NEEDED
+from zoo.card.names import CONFIG, FACTS, NEEDED, PLAN
 from zoo.errors import HubError, InputError, NotFoundError, did_you_mean
 from zoo.extras import install
 from zoo.family.registry import registry
@@ -164,13 +164,13 @@ def _split(name: Name) -> tuple[str, str | None]:
     if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)) or Path(text).is_dir():
         return os.path.expanduser(text), None
     address, _, revision = text.partition("@")
-    page, asked = _page(address)
+    repo, asked = page(address)
     if asked and revision and asked != revision:
         raise InputError(f"{text}: two revisions, {asked!r} and {revision!r}", "Give only one of them.")
-    return page, revision or asked
+    return repo, revision or asked
 
 
-def _page(text: str) -> tuple[str, str | None]:
+def page(text: str) -> tuple[str, str | None]:
     """The repository and the revision that the address of a page on the Hub shows; any other text as it is.
 
     InputError for the address of something else.
@@ -201,6 +201,9 @@ def _folder(folder: Path) -> Path:
     if (folder / CONFIG).is_file():
         return folder
     if folder.is_dir():
+        if (folder / PLAN).is_file():
+            hint = f"To make a card of its newest checkpoint: zoo finish {folder}"
+            raise NotFoundError(f"{folder} is no card yet: it holds a run that has not ended", hint)
         raise NotFoundError(
             f"{folder} is no card: it has no {CONFIG}",
             "A card is the folder of a finished run: zoo train NAME --out FOLDER",

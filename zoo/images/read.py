@@ -19,6 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from zoo.errors import FormatError, InputError, NotFoundError, ZooError
 from zoo.extras import require
+from zoo.files import refuse_pointer
 from zoo.images import structure
 from zoo.images.boxes import boxes
 from zoo.images.structure import Essence
@@ -124,6 +125,7 @@ def decode_image(data: bytes, where: str, need: int | None = None) -> Image.Imag
     with refusing(where):
         kind = next((kind for kind in FORMATS if kind.begins(data[:128])), None)
         if kind is None:
+            refuse_pointer(data[:128], where)
             raise FormatError(f"{where}: {_unknown(data)}")
         if kind.extra:
             require(kind.extra, f"{where}: to read {kind.name}")
@@ -141,8 +143,6 @@ def _unknown(data: bytes) -> str:
     """What a file is that is no image."""
     if not data:
         return "the file is empty"
-    if data.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS in place of the image; 'git lfs pull' fetches it"
     names = [kind.name for kind in FORMATS]
     return f"not a {', '.join(names[:-1])} or {names[-1]} image"
 

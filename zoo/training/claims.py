@@ -26,6 +26,8 @@ CHANGEABLE = {
     "settings.evaluate_every": "steps between measurements",
 }
 """What of run.json a resumed run may change. All the rest decides what the steps do, and stays."""
+BEFORE = {"hold_out": 0.0}
+"""What a run did that was begun before these settings existed, where that is not their default of today."""
 OURS = ("checkpoints", "samples", "tensorboard")
 """The folders that a run makes in its own."""
 
@@ -76,7 +78,8 @@ def plan_of(out: Path) -> Plan:
     if found is None:
         raise NotFoundError(f"there is no run in {out}", "Give the folder of a run: the --out of 'zoo train'.")
     try:
-        return Plan(**found | {"settings": validate(Settings, found["settings"], f"settings of {out / PLAN}")})
+        settings = validate(Settings, BEFORE | found["settings"], f"settings of {out / PLAN}")
+        return Plan(**found | {"settings": settings})
     except TypeError as error:
         raise FormatError(f"{out / PLAN}: {error}", "It was written by another version of zoo.") from None
 
@@ -84,7 +87,8 @@ def plan_of(out: Path) -> Plan:
 def recalled(todo: Plan, out: Path, device: torch.device, given: Collection[str] = ()) -> Plan:
     """The plan, with what was not given but chosen from what the run in `out` began with, or chosen now.
 
-    given: which of `name` and `data` the user gave. A card keeps its name if only the folder of the data was renamed.
+    given: what the user gave of `name`, `data` and the settings. A card keeps its name if only the folder of the data
+    was renamed.
     Warns if the precision is slow here, because it was asked for or because the run began on another machine.
     """
     before = begun(out)
@@ -98,11 +102,22 @@ def recalled(todo: Plan, out: Path, device: torch.device, given: Collection[str]
     warn_if_slow(
         device, precision, "The run keeps the precision that it began with." if same else "Leave precision at auto."
     )
-    return in_precision(dataclasses.replace(todo, **kept), precision)
+    return _set(as_before(dataclasses.replace(todo, **kept), before, given), precision=precision)
 
 
-def in_precision(todo: Plan, precision: str) -> Plan:
-    return dataclasses.replace(todo, settings=todo.settings.model_copy(update={"precision": precision}))
+def as_before(todo: Plan, before: Mapping[str, Any] | None, given: Collection[str] = ()) -> Plan:
+    """The plan as run.json has it where it leaves a choice: its precision, and what its version did without a setting
+    that is new, unless that is given."""
+    if before is None:
+        return todo
+    said = {key.rpartition(".")[2] for key in given}
+    new = {key: value for key, value in BEFORE.items() if key not in said and key not in before["settings"]}
+    auto = todo.settings.precision == "auto"
+    return _set(todo, **new, **({"precision": before["settings"]["precision"]} if auto else {}))
+
+
+def _set(todo: Plan, **settings: Any) -> Plan:
+    return dataclasses.replace(todo, settings=todo.settings.model_copy(update=settings))
 
 
 def is_begun(out: Path, todo: Plan) -> bool:
@@ -127,8 +142,8 @@ def _check_same(out: Path, todo: Plan) -> None:
 def _changes(before: Mapping[str, Any], todo: Plan) -> dict[str, str]:
     """What a plan says in another way than run.json, by name: a setting of a group is `group.key`."""
     now = _flat(parse_json(plan_text(todo).encode(), PLAN))
-    # A run of an older version does not have the settings that are new: it ran with their defaults.
-    old = _flat(dict(before) | {"settings": Settings().model_dump(mode="json") | before.get("settings", {})})
+    # A run of an older version does not have the settings that are new.
+    old = _flat(dict(before) | {"settings": Settings().model_dump(mode="json") | BEFORE | before.get("settings", {})})
     keys = [key for key in old | now if old.get(key) != now.get(key)]
     return {key: f"was {old.get(key)}, now {now.get(key)}" for key in keys}
 

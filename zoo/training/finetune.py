@@ -124,7 +124,8 @@ def suited(todo: Plan, dataset: Dataset, given: Collection[str]) -> tuple[Plan, 
         said.append(f"batch_size={settings['batch_size']}: there are {available} images")
     if free({"ema"}) and decay != todo.settings.ema:
         settings["ema"] = decay
-        said.append(f"ema={decay}: the card's weights are the average over the last steps")
+        why = "the card's weights are the average over the last steps" if decay else "so few steps need no average"
+        said.append(f"ema={decay}: {why}")
     flips = todo.settings.flip or todo.preparation["mode"] != "RGB"  # digits and letters are grey
     if free({"flip"}) and len(dataset) < SMALL and not flips:
         settings["flip"] = True

@@ -12,7 +12,7 @@ import pydantic
 from pydantic import Field
 
 from zoo.errors import ConfigError, PluginError, did_you_mean
-from zoo.family.config import Config, taken_for_a_number, validate
+from zoo.family.config import Config, misread, validate
 from zoo.family.registry import registry, resolve
 from zoo.family.spec import NAME, ModelSpec, Recipe
 from zoo.files import to_json
@@ -168,8 +168,8 @@ def _typed(key: str, value: Any, annotation: Any) -> Any:
         read = pydantic.TypeAdapter(annotation, config=finite).validate_python(value)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{key}={value!r}: {error.errors()[0]['msg']}") from None
-    if taken_for_a_number(value, read):
-        raise ConfigError(f"{key}={value!r}: expected a number")
+    if kind := misread(value, read):
+        raise ConfigError(f"{key}={value!r}: expected {kind}")
     return read
 
 

@@ -15,7 +15,7 @@ from zoo.data.batches import Batches
 from zoo.data.columns import resolved
 from zoo.data.held import hold_out
 from zoo.data.layout import Reading
-from zoo.data.opening import PAGE, Given, open_source
+from zoo.data.opening import PAGE, Given, local, open_source
 from zoo.data.source import read, summary
 from zoo.data.tree import Left
 from zoo.devices import machine, pick_device
@@ -70,8 +70,8 @@ def train(
     right (`ba`). splits: whether folders with names of splits are splits. skip_broken: whether to go on without the
     pictures that cannot be read. "Your data" in the docs shows the layouts that are known.
     resume: go on from the newest checkpoint in `out`. What may change then is in `zoo.training.claims.CHANGEABLE`.
-    limit: use only so many images, the first ones. budget: minutes for reading the data and for training. When they are
-    over, the run writes a checkpoint and raises OutOfTime; there is no card then.
+    limit: use only so many random images, always the same ones. budget: minutes for reading the data and for training.
+    When they are over, the run writes a checkpoint and raises OutOfTime; there is no card then.
     threads: of the CPU. By default zoo uses as many as are free, and looks again every minute. Another number of
     threads rounds sums in another way: give a number if a run must be repeated to the last bit.
     judge: with `evaluate_every`, the card in whose features samples are compared with images; by default the recipe's.
@@ -102,8 +102,8 @@ def train(
         start.check_fits(todo)
         todo = replace(todo, parent=start.parent.model_dump())
     named = [key for key, value in {"name": card_name, "data": data_name}.items() if value is not None]
-    todo = recalled(todo, out, pick_device(device), named)
-    if not (resume and begun(out)):  # before the data are read; a run is compared when its plan fits the data
+    todo = recalled(todo, out, pick_device(device), [*named, *overrides])
+    if begun(out) is None or not resume:  # a run that goes on is compared when its plan fits the data
         check_free(out, todo, resume)
     with raised():
         return _carry_out(
@@ -161,6 +161,8 @@ def _carry_out(
     spec, recipe = registry().recipe(todo.recipe)
     progress = progress and os.environ.get("RANK", "0") == "0"
     tell = say if progress else lambda text: None
+    for one in [data] if isinstance(data, str | Path) else data:
+        local(one)  # a mistyped folder is told before all else
     _announce(todo, spec, out, data, pick_device(device), tell)
     source = open_source(data, kind=todo.batch, columns=columns, reading=reading)
     if not finishing:
@@ -312,11 +314,12 @@ def _announce(
     """Say what will be done, before anything is read."""
     done, _ = reached(out)
     size, batch = todo.preparation["size"], todo.settings.batch_size
+    made = f"; {min(done, todo.steps):,} of them are made already" if done else ""
     rows = {
         "recipe": f"{todo.recipe} ({spec.title})",
         **({"from": f"the card {todo.parent['name']}"} if todo.parent else {}),
         "data": str(data) if isinstance(data, str | Path) else f"{len(data)} files",
-        "steps": f"{todo.steps:,} of {batch} images at {size}x{size}{f', from step {done:,} on' if done else ''}",
+        "steps": f"{todo.steps:,} of {batch} images at {size}x{size}{made}",
         "device": f"{machine(device)}, in {todo.settings.precision}",
         "folder": str(out),
         "card": todo.name,

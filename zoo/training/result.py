@@ -32,7 +32,7 @@ from zoo.images.batch import Images
 from zoo.model import Model
 from zoo.training import pictures
 from zoo.training.best import Best
-from zoo.training.claims import begun, in_precision, is_begun
+from zoo.training.claims import as_before, begun, is_begun
 from zoo.training.plan import Plan
 from zoo.training.rounding import as_stored
 from zoo.training.run import Run
@@ -196,9 +196,7 @@ def _favoured(best: Best) -> str:
 
 def is_finished(out: Path, todo: Plan) -> bool:
     """Whether `out` holds the complete card of this plan, trained for all its steps."""
-    before = begun(out)
-    if before and todo.settings.precision == "auto":
-        todo = in_precision(todo, before["settings"]["precision"])
+    todo = as_before(todo, begun(out))
     try:
         facts = cards.read_facts(out)
         whole = sha256(out / WEIGHTS) == read_config(out).weights.sha256
