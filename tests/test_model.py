@@ -73,7 +73,7 @@ def test_a_method_that_a_model_lacks_is_refused_with_cards_that_have_it(digits: 
     assert not hasattr(digits, "infer")
     with pytest.raises(zoo.CapabilityError, match=r"Cards that can: .*judge-") as error:
         digits.infer(None)
-    assert "It has: sample, encode" in str(error.value)
+    assert "It has: sample, latents, encode" in str(error.value)
     for name in str(error.value).partition("can: ")[2].partition(".")[0].split(", "):
         assert hasattr(zoo.load(name, device="cpu"), "infer")
 

@@ -159,7 +159,7 @@ def test_who_asks_for_no_family_pays_for_none(tmp_path: Path) -> None:
 def test_a_real_family_keeps_real_laws(tmp_path: Path) -> None:
     done = run_outside(tmp_path, "--zoo-family", "vae", "-k", "seed or threads or memory", "--strict-markers")
     assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
 
 
 def test_the_entry_point_names_the_plugin() -> None:

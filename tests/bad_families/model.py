@@ -50,6 +50,17 @@ class GoodCompleter(Good):
         return torch.where(mask, x, self.sample(noise))
 
 
+class SamplesElsewhere(Good):
+    def latents(self, noise: zoo.AnyNoise) -> Tensor:
+        return noise.normal(4)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self(z)
+
+    def sample(self, noise: zoo.AnyNoise) -> Tensor:
+        return self(-self.latents(noise))
+
+
 def train(model: nn.Module, batches: zoo.Batches, run: zoo.Run, *, steps: int = 10) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     run.prepare(model=model, optimizer=optimizer, batches=batches)

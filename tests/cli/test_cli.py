@@ -263,7 +263,12 @@ def test_list_can_keep_to_one_family_and_suggests_for_an_unknown_one(run: Callab
 def test_output_into_a_pipe_is_whole_lines_whatever_the_width() -> None:
     lines = process(ZOO, "list").stdout.splitlines()  # COLUMNS is 40
     row = next(line for line in lines if line.startswith("dcgan-celeba "))
-    assert re.split(r"\s{2,}", row)[:4] == ["dcgan-celeba", "dcgan", "unconditional-image-generation", "sample"]
+    assert re.split(r"\s{2,}", row)[:4] == [
+        "dcgan-celeba",
+        "dcgan",
+        "unconditional-image-generation",
+        "sample, latents, decode",
+    ]
     assert "\x1b" not in "".join(lines)
 
 
@@ -304,10 +309,10 @@ def test_info_of_a_card_shows_its_facts(run: Callable[..., Any], trained: Path) 
     cards.write_facts(trained, facts.model_copy(update={"metrics": [metric]}))
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in run("info", trained).stdout.splitlines())
     assert shown["card"].startswith("dcgan-faces")  # the folder it was trained on
-    assert shown["can"] == "sample"
+    assert shown["can"] == "sample, latents, decode"
     assert shown["folder"] == str(trained)
     assert shown["images"].startswith("16x16 RGB")
-    assert "48 images" in shown["training"]
+    assert "43 images" in shown["training"]  # of 48, of which 5 are held out
     assert "2 steps of 8" in shown["training"]
     assert "augmentation=color,cutout" in shown["settings"]
     assert "12.35; lower is better; drawn, test, 48 images, seed 3. Heusel" in shown["figure fid"]
@@ -494,7 +499,7 @@ def test_translate_of_a_model_that_cannot_says_what_it_can(
     result = run("translate", tiny_card, faces / "000.png", "--out", "x.png")
     assert result.exit_code == 1
     assert "cannot translate" in result.stderr
-    assert "It has: sample." in result.stderr
+    assert "It has: sample, latents, decode." in result.stderr
 
 
 @pytest.fixture
@@ -841,5 +846,9 @@ def test_what_is_no_setting_is_refused_with_the_way_to_give_it(key: str, run: Ca
     result = run("train", "dcgan-celeba", "--out", "out", "--set", f"{key}=1")
     assert result.exit_code == 2
     assert f"'{key}' is no setting of a recipe" in " ".join(result.output.replace("│", " ").split())
-    options = {option for param in typer.main.get_command(app).commands["train"].params for option in param.opts}  # type: ignore[attr-defined]
+    options = {
+        option
+        for param in typer.main.get_command(app).commands["train"].params
+        for option in [*param.opts, *param.secondary_opts]
+    }  # type: ignore[attr-defined]
     assert OWN_OPTIONS[key].startswith(("NAME", "zoo.train")) or OWN_OPTIONS[key] in options

@@ -57,7 +57,7 @@ def break_one(folder: Path) -> Path:
 
 def test_every_capability_has_a_command() -> None:
     needed = {name for job in JOBS for name in zoo.Model.__dict__[job.method].capabilities}
-    assert needed | {"sample"} == set(CAPABILITIES)
+    assert needed | {"sample", "latents"} == set(CAPABILITIES)
 
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job.gives == "pictures"], ids=lambda job: job.name)
@@ -133,7 +133,7 @@ def test_codes_come_back_from_both_kinds_of_table(run: Run, digits: Path, tmp_pa
         (["reconstruct", "vae-mnist", "empty", "--out", "x"], 1, "holds no picture"),
         (["reconstruct", "vae-mnist", "digits", "--out", "digits"], 1, "is the folder with the pictures"),
         (["reconstruct", "vae-mnist", "digits", "digits", "--out", "x"], 1, "would become digits/"),
-        (["reconstruct", "vae-mnist", "digits", "--out", "x.csv"], 1, ".npz, or a folder"),
+        (["reconstruct", "vae-mnist", "digits", "--out", "x.csv"], 1, ".webp, or a folder"),
         (["reconstruct", "vae-mnist", "digits", "--out", "x.png", "--skip-existing"], 1, "only with a folder"),
         (["encode", "vae-mnist", "digits", "--out", "x.png"], 1, ".csv, .npy"),
         (["encode", "vae-mnist", "digits", "--out", "x"], 1, "needs a suffix"),

@@ -515,6 +515,7 @@ FOLDERS = {
     "ylecun/mnist": "mnist",
     "zalando-datasets/fashion_mnist": "fashion_mnist",
     "flwrlabs/celeba": "celeba_10k",
+    "openmoji": "openmoji",
 }
 
 

@@ -104,14 +104,14 @@ def test_attributes_are_scored_one_by_one() -> None:
     assert found["accuracy_middle"].baseline == "always the same: 0.750"
 
 
-def test_data_with_other_classes_are_refused_with_the_names_to_give(faces: Path, tmp_path: Path) -> None:
+def test_data_with_other_classes_than_the_names_that_were_given_are_refused(faces: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
     for i, file in enumerate(sorted(faces.iterdir())[:8]):
         (folder / ("cat", "dog")[i % 2] / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(zoo.DataError, match=r"(?s)has 2 classes .* names 10.*\[\"cat\", \"dog\"\]"):
-        zoo.train("judge-mnist", data=folder, out=tmp_path / "run", progress=False)
+    with pytest.raises(zoo.DataError, match=r"(?s)cat, dog.*cat, bird|cat, bird.*cat, dog"):
+        zoo.train("judge-mnist", data=folder, out=tmp_path / "run", names=["cat", "bird"], progress=False)
     assert not (tmp_path / "run").exists()
 
 

@@ -161,7 +161,7 @@ def test_a_package_works_as_its_readme_says(given: Answers, ships: bool, tmp_pat
     for words in (
         f"# {given.recipe}",
         f"license: {given.license}",
-        f"48 images of {given.data}",
+        f"43 images of {given.data}",
         "## Limits\n\n- A toy",
         f"Trained on {given.data}; its own terms apply.",
         f"Licence of the weights: {given.license}.",

@@ -104,6 +104,11 @@ BAD = {
     "no randomness": (family("IgnoresNoise"), "the same seed gives the same and another does not", "for another seed"),
     "batch statistics": (family("BatchStatistics"), "no image depends on its batch", "in a batch of 1"),
     "global random state": (family("OwnSeeds"), "inference leaves no trace", "global random state"),
+    "other latents": (
+        family("SamplesElsewhere", capabilities=("sample", "latents", "decode")),
+        "decoding the latents of a seed gives its samples",
+        "differ",
+    ),
     "counter": (family("CountsItsCalls"), "inference leaves no trace", "calls changed during inference"),
     "precision": (family("NeedsPrecision"), "bfloat16 is close", "on average in bfloat16"),
     "unregistered optimizer": (

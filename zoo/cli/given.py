@@ -41,9 +41,7 @@ DataName = Annotated[
 Judge = Annotated[
     str | None, typer.Option(metavar="CARD", help="Card to judge with. By default the judge that the recipe names.")
 ]
-Limit = Annotated[
-    int | None, typer.Option(metavar="N", help="Use only N random images of the data set, always the same ones.")
-]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Use only N images, always the same random ones.")]
 PairsSide = Annotated[
     str | None,
     typer.Option(
@@ -71,6 +69,7 @@ OWN_OPTIONS = {
     "columns": "--column",
     "parent": "--from",
     "splits": "--no-splits",
+    "judge": "--judge",
     "progress": "zoo.train(progress=...) in Python",
     **{
         key: f"--{key.replace('_', '-')}"
